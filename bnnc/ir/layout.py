@@ -1,0 +1,83 @@
+"""How a tensor's elements lie in memory. Shapes keep the model's axis order; layouts are storage.
+
+``dense``
+    Row-major in axis order (NCHW), the element type's own width. Everything but bits.
+``bits_nhwc``
+    Bits with channels innermost: for shape (N, C, ...pixels) an array of uint64
+    [N][pixels][ceil(C / 64)]; channel c is bit c % 64 of word c // 64. Padding bits are 0.
+``bits_planar``
+    Bits with one plane a channel, for (N, C, H, W): uint8 [N][C][plane]. A plane is
+    ``PLANAR_GUARD`` bytes, one row of ones, H rows, one row of ones, then ones up to the plane's
+    size. A row is ceil(W / 8) bytes; pixel x is bit x % 8 of byte x // 8. Bits of a row beyond W
+    are unspecified. The guard before and the tail behind make unaligned vector loads safe.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnnc.ir.types import DType, TensorType
+
+DENSE, BITS_NHWC, BITS_PLANAR = LAYOUTS = ("dense", "bits_nhwc", "bits_planar")
+
+PLANAR_GUARD = 64
+PLANAR_TAIL = 128
+
+
+def planar_row_bytes(width: int) -> int:
+    """Bytes of one row of a bit-plane."""
+    return -(-width // 8)
+
+
+def planar_plane_bytes(height: int, width: int) -> int:
+    """Bytes of one bit-plane, a multiple of 64: guard, a row of ones, rows, a row of ones, tail."""
+    used = PLANAR_GUARD + (height + 2) * planar_row_bytes(width) + PLANAR_TAIL
+    return -(-used // 64) * 64
+
+
+def stored_bytes(type: TensorType, layout: str) -> int:
+    """Bytes a tensor of ``type`` takes in ``layout``."""
+    if layout == DENSE:
+        return type.elements if type.dtype is DType.B1 else type.bytes
+    batch, channels, *pixels = type.shape
+    if layout == BITS_NHWC:
+        return batch * int(np.prod(pixels, dtype=np.int64)) * -(-channels // 64) * 8
+    height, width = pixels
+    return batch * channels * planar_plane_bytes(height, width)
+
+
+def unpack(raw: np.ndarray, type: TensorType, layout: str) -> np.ndarray:
+    """The logical array of ``type`` that the bytes ``raw`` (uint8, 1-D) hold in ``layout``."""
+    if layout == DENSE:
+        flat: np.ndarray = raw.view(type.dtype.numpy)[: type.elements]
+        return np.array(flat.reshape(type.shape))
+    batch, channels, *pixels = type.shape
+    if layout == BITS_NHWC:
+        words = raw.reshape(batch, -1, -(-channels // 64) * 8)
+        bits = np.unpackbits(words, axis=2, bitorder="little")[:, :, :channels]
+        return np.ascontiguousarray(np.moveaxis(bits, 2, 1)).reshape(type.shape).astype(bool)
+    height, width = pixels
+    row = planar_row_bytes(width)
+    planes = raw.reshape(batch, channels, planar_plane_bytes(height, width))
+    start = PLANAR_GUARD + row
+    rows = planes[:, :, start : start + height * row].reshape(batch, channels, height, row)
+    return np.unpackbits(rows, axis=3, bitorder="little")[..., :width].astype(bool)
+
+
+def pack(array: np.ndarray, type: TensorType, layout: str) -> np.ndarray:
+    """The bytes (uint8, 1-D) that hold ``array`` in ``layout``; inverse of :func:`unpack`."""
+    if layout == DENSE:
+        return np.ascontiguousarray(array, type.dtype.numpy).reshape(-1).view(np.uint8)
+    batch, channels, *pixels = type.shape
+    if layout == BITS_NHWC:
+        bits = np.moveaxis(array.reshape(batch, channels, -1), 1, 2)
+        short = -channels % 64
+        bits = np.pad(bits, ((0, 0), (0, 0), (0, short)))
+        return np.packbits(bits, axis=2, bitorder="little").reshape(-1)
+    height, width = pixels
+    row = planar_row_bytes(width)
+    planes = np.full((batch, channels, planar_plane_bytes(height, width)), 0xFF, np.uint8)
+    start = PLANAR_GUARD + row
+    rows = np.packbits(array, axis=3, bitorder="little")
+    planes[:, :, start : start + height * row] = rows.reshape(batch, channels, -1)
+    return planes.reshape(-1)

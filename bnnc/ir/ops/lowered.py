@@ -1,0 +1,112 @@
+"""Ops that only passes make, on the way to code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bnnc.ir.epilogue import run_steps
+from bnnc.ir.graph import Node
+from bnnc.ir.op import REQUIRED, Flow, Op
+from bnnc.ir.ops.convolution import conv_macs, conv_shape
+from bnnc.ir.ops.rules import given, operands, tensor, with_steps
+from bnnc.ir.ops.windows import convolve
+from bnnc.ir.types import DType, TensorType
+
+
+def _infer_binary_conv(node: Node) -> list[TensorType]:
+    x, w = operands(node, 2, optional=1)
+    assert x.dtype is DType.B1 and w.dtype is DType.B1 and w.is_constant, node
+    assert node.optional(2) is None and node.attrs["pad"] in (-1, 0, 1), node
+    if len(x.shape) == 2:
+        assert w.shape[1:] == (x.shape[1], 1, 1) and not any(node.attrs["pads"]), node
+        return with_steps(node, tensor(node, DType.I32, (x.shape[0], w.shape[0])))
+    return with_steps(node, tensor(node, DType.I32, conv_shape(node)))
+
+
+def _binary_conv(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    x, w = given(arrays, 2)
+    a = node.attrs
+    # Sums of +-1 are exact in floats as long as they stay within the mantissa.
+    floats = np.float32 if math.prod(w.shape[1:]) < 2**24 else np.float64
+    raw = convolve(
+        _bipolar(x.reshape(*x.shape, *(1,) * (4 - x.ndim)), floats),
+        _bipolar(w, floats),
+        strides=a["strides"],
+        pads=a["pads"],
+        dilations=a["dilations"],
+        group=a["group"],
+        fill=a["pad"],
+    )
+    return run_steps(node, raw.reshape(raw.shape[: x.ndim]).astype(np.int32), arrays)
+
+
+def _bipolar(bits: np.ndarray, floats: type[np.floating]) -> np.ndarray:
+    return np.asarray(np.where(bits, floats(1), floats(-1)))
+
+
+def _infer_map(node: Node) -> list[TensorType]:
+    x = node.operand(0)
+    assert x.dtype is DType.F32, node
+    return with_steps(node, x.type)
+
+
+def _map(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    return run_steps(node, given(arrays, 1)[0], arrays)
+
+
+def _infer_copy(node: Node) -> list[TensorType]:
+    (x,) = operands(node, 1)
+    return [x.type]
+
+
+def _copy(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    return [given(arrays, 1)[0].copy()]
+
+
+def _infer_unpack(node: Node) -> list[TensorType]:
+    (x,) = operands(node, 1)
+    assert x.dtype is DType.B1 and len(x.shape) > 1, node
+    for key in ("low", "high"):
+        vector = node.attrs[key]
+        assert vector.dtype == np.float32 and vector.shape == x.shape[1:2], f"{node}: {key}"
+    return [TensorType(DType.F32, x.shape)]
+
+
+def _unpack(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    (x,) = given(arrays, 1)
+    shape = (-1,) + (1,) * (x.ndim - 2)
+    low, high = (node.attrs[key].reshape(shape) for key in ("low", "high"))
+    return [np.asarray(np.where(x, high, low))]
+
+
+LOWERED = (
+    Op(
+        "BinaryConv",
+        _infer_binary_conv,
+        _binary_conv,
+        {
+            "strides": (1, 1),
+            "pads": (0, 0, 0, 0),
+            "dilations": (1, 1),
+            "group": 1,
+            "pad": 0,
+            "steps": (),
+        },
+        macs=conv_macs,
+        learned=(1,),
+        doc="sum over taps of (+-1)(+-1), a padded tap counts pad * w; x [N, C, H, W] or [N, C] "
+        "(one pixel each), w [OC, C/g, KH, KW], None, step operands",
+    ),
+    Op("Map", _infer_map, _map, {"steps": ()}, doc="steps alone; x, step operands"),
+    Op("Copy", _infer_copy, _copy, flow=Flow.MOVEMENT, doc="x, in memory of its own"),
+    Op(
+        "Unpack",
+        _infer_unpack,
+        _unpack,
+        {"low": REQUIRED, "high": REQUIRED},
+        doc="high[c] where the bit is set, else low[c]: float32 [C] each",
+    ),
+)

@@ -1,0 +1,507 @@
+"""Value domains: every way of writing a sign is proven two-valued, and its bits are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnnc.ir import interpreter
+from bnnc.ir.binary import verdicts
+from bnnc.ir.bits import bits_of
+from bnnc.ir.domains import Domains, Finite, Real
+from bnnc.ir.epilogue import COMPARES
+from bnnc.ir.graph import Graph, Value
+from bnnc.ir.types import DType, TensorType
+from bnnc.ir.weights import signs_and_scales
+
+SHAPE = (2, 4, 4, 6)
+F32 = DType.F32
+BLUR = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (4, 1, 1, 1))
+PER_CHANNEL = np.array([-0.5, 0.0, 0.25, 2.0], np.float32).reshape(4, 1, 1)
+
+
+class Model:
+    """A graph with an input ``x``, and a short way of adding nodes."""
+
+    def __init__(self, shape: tuple[int, ...] = SHAPE) -> None:
+        self.graph = Graph()
+        self.x = self.graph.add_input("x", TensorType(F32, shape))
+
+    def __call__(self, op: str, *inputs: Any, name: str = "", **attrs: Any) -> Value:
+        values = [i if isinstance(i, Value) else self.constant(i) for i in inputs]
+        return self.graph.add(op, values, attrs, name=name).output
+
+    def constant(self, data: Any) -> Value:
+        array = np.asarray(data)
+        return self.graph.constant(array.astype(np.float32) if array.dtype != bool else array)
+
+    def cast(self, value: Value) -> Value:
+        return self("Cast", value, to=F32)
+
+
+Form = Callable[[Model], Value]
+
+
+def full(number: float) -> np.ndarray:
+    return np.full(SHAPE, number, np.float32)
+
+
+def vector(*numbers: float) -> np.ndarray:
+    return np.array(numbers, np.float32)
+
+
+BIPOLAR: dict[str, Form] = {
+    "Sign that gives 1 at 0": lambda m: m("Sign", m.x, zero=1),
+    "Sign that gives -1 at 0": lambda m: m("Sign", m.x, zero=-1),
+    "Sign(Sign(x) + 0.1)": lambda m: m("Sign", m("Add", m("Sign", m.x), 0.1)),
+    "Where(x >= 0, 1, -1)": lambda m: m("Where", m("GreaterOrEqual", m.x, 0), 1, -1),
+    "Where(x < 0, -1, 1)": lambda m: m("Where", m("Less", m.x, 0), -1, 1),
+    "Where(0 >= x, -1, 1)": lambda m: m("Where", m("GreaterOrEqual", 0, m.x), -1, 1),
+    "Where(0 > x, -1, 1)": lambda m: m("Where", m("Greater", 0, m.x), -1, 1),
+    "Where with branches of full shape": lambda m: m(
+        "Where", m("GreaterOrEqual", m.x, full(0)), full(1), full(-1)
+    ),
+    "Where(not x < 0, 1, -1)": lambda m: m("Where", m("Not", m("Less", m.x, 0)), 1, -1),
+    "Where(x > 0 or x == 0, 1, -1)": lambda m: m(
+        "Where", m("Or", m("Greater", m.x, 0), m("Equal", m.x, 0)), 1, -1
+    ),
+    "(x > 0) * 2 - 1": lambda m: m("Sub", m("Mul", m.cast(m("Greater", m.x, 0)), 2), 1),
+    "2 * ((x >= 0) - 0.5)": lambda m: m(
+        "Mul", m("Add", m.cast(m("GreaterOrEqual", m.x, 0)), -0.5), 2
+    ),
+    "Clip of a sign": lambda m: m("Clip", m("Mul", m("Sign", m.x, zero=1), 3), min=-1.0, max=1.0),
+    "Sign(Clip(x))": lambda m: m("Sign", m("Clip", m.x, min=-1.0, max=1.0), zero=1),
+    "Sign(x + c), c per channel": lambda m: m("Sign", m("Add", m.x, PER_CHANNEL), zero=1),
+    "x >= c, c per channel": lambda m: m("Where", m("GreaterOrEqual", m.x, PER_CHANNEL), 1, -1),
+    "-Sign(-x)": lambda m: m("Neg", m("Sign", m("Neg", m.x), zero=1)),
+    "Sign(x) + (x == 0)": lambda m: m("Add", m("Sign", m.x), m.cast(m("Equal", m.x, 0))),
+    "MaxPool of a sign": lambda m: m("MaxPool", m("Sign", m.x, zero=1), kernel=(2, 2)),
+    "Transpose and Reshape of a sign": lambda m: m(
+        "Reshape",
+        m("Transpose", m("Sign", m.x, zero=1), perm=(0, 2, 3, 1)),
+        shape=(2, 8, 3, 4),
+    ),
+    "Concat of two signs": lambda m: m(
+        "Concat", m("Sign", m.x, zero=1), m("Sign", m("Neg", m.x), zero=-1), axis=1
+    ),
+    "Pad of a sign with 1": lambda m: m(
+        "Pad", m("Sign", m.x, zero=1), pads=(0, 0, 1, 1, 0, 0, 1, 1), value=1.0
+    ),
+    "circular Pad of a sign": lambda m: m(
+        "Pad", m("Sign", m.x, zero=1), pads=(0, 0, 1, 1, 0, 0, 1, 1), mode="wrap"
+    ),
+    "nearest Resize of a sign": lambda m: m(
+        "Resize",
+        m("Sign", m.x, zero=1),
+        out_h=8,
+        out_w=6,
+        iy=np.repeat(np.arange(4, dtype=np.int32), 2)[:, None],
+        ix=np.arange(6, dtype=np.int32)[:, None],
+        wy=np.ones((8, 1), np.float32),
+        wx=np.ones((6, 1), np.float32),
+    ),
+    "Slice of a sign": lambda m: m(
+        "Slice", m("Sign", m.x, zero=1), starts=(1,), ends=(3,), axes=(1,), steps=(1,)
+    ),
+    "a product of unrelated signs": lambda m: m(
+        "Mul", m("Sign", m.x, zero=1), m("Sign", m("Add", m.x, 1), zero=1)
+    ),
+}
+
+OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
+    "BipolarQuant with a scale": (
+        lambda m: m("Mul", m("Where", m("GreaterOrEqual", m.x, 0), 1, -1), 0.3),
+        (-0.3, 0.3),
+    ),
+    "x > 0 as a number": (lambda m: m.cast(m("Greater", m.x, 0)), (0, 1)),
+    "(Sign(x) + 1) / 2": (
+        lambda m: m("Div", m("Add", m("Sign", m.x, zero=1), 1), 2),
+        (0, 1),
+    ),
+    "Round(Clip(x, 0, 1))": (lambda m: m("Round", m("Clip", m.x, min=0.0, max=1.0)), (0, 1)),
+    "Floor(Clip(x, 0, 1) + 0.5)": (
+        lambda m: m("Floor", m("Add", m("Clip", m.x, min=0.0, max=1.0), 0.5)),
+        (0, 1),
+    ),
+    "Ceil(Clip(x, 0, 1))": (lambda m: m("Ceil", m("Clip", m.x, min=0.0, max=1.0)), (0, 1)),
+    "Round(HardSigmoid(x))": (lambda m: m("Round", m("HardSigmoid", m.x)), (0, 1)),
+    "Sign(Relu(x))": (lambda m: m("Sign", m("Relu", m.x)), (0, 1)),
+    "|Sign(x)|": (lambda m: m("Abs", m("Sign", m.x)), (0, 1)),
+    "x == 0": (lambda m: m.cast(m("Equal", m.x, 0)), (0, 1)),
+    "1 - 2 * (x < 0), shifted": (
+        lambda m: m("Sub", 3, m("Mul", m.cast(m("Less", m.x, 0)), 2)),
+        (1, 3),
+    ),
+    "Relu of a sign": (lambda m: m("Relu", m("Sign", m.x, zero=1)), (0, 1)),
+    "LeakyRelu of a sign": (
+        lambda m: m("LeakyRelu", m("Sign", m.x, zero=1), alpha=0.25),
+        (-0.25, 1),
+    ),
+    "PRelu of a sign, the same slope": (
+        lambda m: m("PRelu", m("Sign", m.x, zero=1), np.full((4, 1, 1), 0.5)),
+        (-0.5, 1),
+    ),
+    "a sign times the signs of channels": (
+        lambda m: m("Mul", m("Sign", m.x, zero=1), np.array([1, -1, -1, 1.0]).reshape(4, 1, 1)),
+        (-1, 1),
+    ),
+    "a condition on two tensors": (
+        lambda m: m.cast(m("Greater", m.x, m("Sin", m.x))),
+        (0, 1),
+    ),
+    "BatchNormalization of a sign, alike in all channels": (
+        lambda m: m(
+            "BatchNormalization",
+            m("Sign", m.x, zero=1),
+            np.full(4, 2),
+            np.full(4, 1),
+            np.zeros(4),
+            np.ones(4),
+            epsilon=0.0,
+        ),
+        (-1, 3),
+    ),
+}
+TWO_VALUED = {name: (form, (-1.0, 1.0)) for name, form in BIPOLAR.items()} | OTHERS
+
+
+def inputs(seed: int = 0) -> np.ndarray:
+    """Numbers around every threshold the forms use, exact ones among them."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=SHAPE).astype(np.float32)
+    special = np.array([0.0, -0.0, 0.5, -0.25, 1.0, -1.0, 2.0, np.inf, -np.inf, 1e-45], np.float32)
+    places = rng.random(SHAPE) < 0.5
+    x[places] = rng.choice(special, places.sum())
+    return x
+
+
+@pytest.mark.parametrize("name", TWO_VALUED)
+def test_form_takes_the_two_values_it_should(name: str) -> None:
+    form, values = TWO_VALUED[name]
+    model = Model()
+    value = form(model)
+    found = Domains(model.graph).distinct(value)
+    assert found is not None
+    np.testing.assert_array_equal(found, np.array(values, np.float32))
+
+
+@pytest.mark.parametrize("name", TWO_VALUED)
+def test_bits_say_which_of_the_two_values_it_is(name: str) -> None:
+    form, _ = TWO_VALUED[name]
+    model = Model()
+    value = form(model)
+    bits = bits_of(Domains(model.graph), value)
+    known = {model.x: inputs()}
+    found = interpreter.evaluate(model.graph, known, [value, bits.x])
+    column = (-1,) + (1,) * (len(value.shape) - 2)
+    set_ = COMPARES[bits.compare](found[bits.x], bits.at.reshape(column))
+    decoded = np.where(set_, bits.high.reshape(column), bits.low.reshape(column))
+    np.testing.assert_array_equal(decoded, found[value])
+
+
+@pytest.mark.parametrize("name", TWO_VALUED)
+def test_nan_lands_on_one_of_the_two_values_and_where_the_model_says(name: str) -> None:
+    form, values = TWO_VALUED[name]
+    model = Model()
+    value = form(model)
+    bits = bits_of(Domains(model.graph), value)
+    known = {model.x: np.full(SHAPE, np.nan, np.float32)}
+    found = interpreter.evaluate(model.graph, known, [value, bits.x])
+    column = (-1,) + (1,) * (len(value.shape) - 2)
+    set_ = COMPARES[bits.compare](found[bits.x], bits.at.reshape(column))
+    decoded = np.where(set_, bits.high.reshape(column), bits.low.reshape(column))
+    clear = np.isin(found[value], np.array(values, np.float32))
+    np.testing.assert_array_equal(decoded[clear], found[value][clear])
+
+
+@pytest.mark.parametrize(
+    ("form", "compare"),
+    [
+        (lambda m: m("Where", m("GreaterOrEqual", m.x, 0), 1, -1), "ge"),
+        (lambda m: m("Where", m("Greater", m.x, 0), 1, -1), "gt"),
+        (lambda m: m("Where", m("Less", m.x, 0), -1, 1), "nlt"),
+        (lambda m: m("Where", m("LessOrEqual", m.x, 0), -1, 1), "nle"),
+    ],
+)
+def test_a_comparison_of_x_is_found_with_its_own_meaning_at_zero_and_nan(
+    form: Form, compare: str
+) -> None:
+    model = Model()
+    value = form(model)
+    bits = bits_of(Domains(model.graph), value)
+    assert (bits.x, bits.compare) == (model.x, compare)
+
+
+def test_thresholds_per_channel_are_found() -> None:
+    model = Model()
+    value = model("Where", model("GreaterOrEqual", model.x, PER_CHANNEL), 1, -1)
+    bits = bits_of(Domains(model.graph), value)
+    assert bits.x is model.x
+    np.testing.assert_array_equal(bits.at, PER_CHANNEL.reshape(-1))
+
+
+def test_onnx_sign_takes_three_values() -> None:
+    model = Model()
+    value = model("Sign", model.x)
+    found = Domains(model.graph).distinct(value)
+    assert found is not None and list(found) == [-1, 0, 1]
+    found = Domains(model.graph, sign_zero=1).distinct(value)
+    assert found is not None and list(found) == [-1, 1]
+
+
+def test_two_bit_quantisation_takes_four_values() -> None:
+    model = Model()
+    steps = model("Round", model("Mul", model("Clip", model.x, min=0.0, max=1.0), 3))
+    value = model("Div", steps, 3)
+    found = Domains(model.graph).distinct(value)
+    assert found is not None and len(found) == 4
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda m: m("Relu", m.x),
+        lambda m: m("Mul", m.x, m.cast(m("Greater", m.x, 0))),
+        lambda m: m("Add", m("Sign", m.x, zero=1), m.x),
+        lambda m: m("AveragePool", m("Sign", m.x, zero=1), kernel=(2, 2)),
+        lambda m: m("Round", m.x),
+        lambda m: m("Where", m("Greater", m.x, 0), m.x, -1),
+        lambda m: m("Concat", m("Sign", m.x, zero=1), m.x, axis=1),
+    ],
+)
+def test_what_may_take_any_value_is_real(form: Form) -> None:
+    model = Model()
+    value = form(model)
+    assert isinstance(Domains(model.graph).of(value), Real)
+
+
+def test_batch_normalisation_of_a_sign_takes_two_values_in_each_channel() -> None:
+    model = Model()
+    gamma = np.array([1, -2, 3, 4])
+    value = model(
+        "BatchNormalization",
+        model("Sign", model.x, zero=1),
+        *(gamma, np.zeros(4), np.zeros(4), np.ones(4)),
+        epsilon=0.0,
+    )
+    pooled = model("MaxPool", value, kernel=(2, 2))
+    domain = Domains(model.graph).of(pooled)
+    assert isinstance(domain, Finite)
+    levels = domain.levels()
+    assert levels is not None
+    np.testing.assert_array_equal(levels.reshape(2, 4), [-abs(gamma), abs(gamma)])
+
+
+def test_bounds_are_not_invented_where_integers_wrap_or_division_has_a_pole() -> None:
+    model = Model()
+    near_zero = model(
+        "Div", model("Clip", model.x, min=-1.0, max=1.0), vector(-1, 1e-3, 1, 1, 1, 1)
+    )
+    domains = Domains(model.graph)
+    assert domains.of(near_zero) == Real()
+    pixels = model.graph.add_input("p", TensorType(DType.U8, SHAPE))
+    doubled = model.graph.add("Add", [pixels, pixels]).output
+    real = Domains(model.graph).of(doubled)
+    assert isinstance(real, Real) and (real.low, real.high) == (0, 255)
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+def random_signs(*shape: int) -> np.ndarray:
+    return np.where(np.random.default_rng(1).random(shape) < 0.5, -1, 1).astype(np.float32)
+
+
+def test_weights_of_plus_minus_alpha_split_into_signs_and_scales() -> None:
+    signs, alpha = random_signs(5, 4, 3, 3), np.array([1, 0.3, 2, 1e-3, 0.25], np.float32)
+    found = signs_and_scales(signs * alpha.reshape(-1, 1, 1, 1))
+    assert found is not None
+    np.testing.assert_array_equal(found[0], signs > 0)
+    np.testing.assert_array_equal(found[1], alpha)
+
+
+def test_noise_of_a_straight_through_estimator_in_weights_is_tolerated() -> None:
+    latent = np.random.default_rng(2).uniform(-1.5, 1.5, (8, 4, 3, 3)).astype(np.float32)
+    alpha = np.float32(0.3)
+    sign = np.where(latent >= 0, alpha, -alpha)
+    noisy = (sign - latent) + latent
+    assert len(np.unique(np.abs(noisy))) > 1
+    found = signs_and_scales(noisy)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], sign > 0)
+    np.testing.assert_allclose(found[1], alpha, rtol=1e-6)
+
+
+@pytest.mark.parametrize("change", [1e-4, 0.5, -1])
+def test_a_weight_of_another_magnitude_is_not_noise(change: float) -> None:
+    weights = random_signs(4, 4, 3, 3) * np.float32(0.1)
+    weights[2, 1, 0, 0] *= 1 + change
+    assert signs_and_scales(weights) is None
+
+
+def test_a_channel_of_zeros_has_scale_zero() -> None:
+    weights = random_signs(3, 2, 3, 3)
+    weights[1] = 0
+    found = signs_and_scales(weights)
+    assert found is not None
+    np.testing.assert_array_equal(found[1], [1, 0, 1])
+
+
+# ---- verdicts ------------------------------------------------------------------------------------
+
+
+def verdict_of(model: Model, value: Value) -> Any:
+    return verdicts(model.graph)[value.producer]
+
+
+@pytest.mark.parametrize("name", TWO_VALUED)
+def test_every_form_makes_a_convolution_binary(name: str) -> None:
+    form, values = TWO_VALUED[name]
+    model = Model()
+    value = form(model)
+    verdict = verdict_of(model, model("Conv", value, random_signs(3, value.shape[1], 2, 2)))
+    assert verdict.binary and verdict.reason == "", verdict.reason
+    assert (verdict.packing.low, verdict.packing.high) == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "fill", "pad"),
+    [
+        ((-1, 1), 0, 0),
+        ((-1, 1), 1, 1),
+        ((-1, 1), -1, -1),
+        ((0, 1), 0, -1),
+        ((0, 1), 1, 1),
+        ((1, 3), 2, 0),
+    ],
+)
+def test_a_pad_in_front_is_looked_through(
+    values: tuple[float, float], fill: float, pad: int
+) -> None:
+    model = Model()
+    x = model("Where", model("Less", model.x, 0), values[0], values[1])
+    padded = model("Pad", x, pads=(0, 0, 1, 0, 0, 0, 2, 1), value=float(fill))
+    packing = verdict_of(model, model("Conv", padded, random_signs(3, 4, 3, 3))).packing
+    assert (packing.source, packing.pads, packing.pad) == (x, (1, 0, 2, 1), pad)
+
+
+REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
+    "average pool": (
+        lambda m: m(
+            "Conv",
+            m("AveragePool", m("Sign", m.x, zero=1), kernel=(2, 2), name="pool"),
+            random_signs(3, 4, 1, 1),
+        ),
+        True,
+        "its input comes from AveragePool 'pool'",
+    ),
+    "average pool and transpose": (
+        lambda m: m(
+            "MatMul",
+            m(
+                "Transpose",
+                m("AveragePool", m("Sign", m.x, zero=1), kernel=(2, 2), name="pool"),
+                perm=(0, 2, 3, 1),
+            ),
+            random_signs(4, 3),
+        ),
+        True,
+        "its input comes from AveragePool 'pool'",
+    ),
+    "ternary weights": (
+        lambda m: m(
+            "Conv",
+            m("Sign", m.x, zero=1),
+            np.sign(np.random.default_rng(0).integers(-1, 2, (4, 4, 3, 3))),
+        ),
+        True,
+        "its weights take 3 values",
+    ),
+    "five values": (
+        lambda m: m(
+            "Conv", m("Sign", m.x, zero=1), np.random.default_rng(0).integers(-2, 3, (8, 4, 3, 3))
+        ),
+        True,
+        "its weights take 5 values",
+    ),
+    "ternary weights on reals": (
+        lambda m: m(
+            "Conv", m.x, np.sign(np.random.default_rng(0).integers(-1, 2, (4, 4, 3, 3)))
+        ),
+        True,
+        "its input is the model's input 'x'",
+    ),
+    "not opposite": (
+        lambda m: m(
+            "Conv", m("Sign", m.x, zero=1), np.random.default_rng(0).integers(0, 2, (4, 4, 3, 3))
+        ),
+        True,
+        "its weights take two values that are not opposite",
+    ),
+    "real weights": (
+        lambda m: m(
+            "Conv", m("Sign", m.x, zero=1), np.random.default_rng(0).normal(size=(4, 4, 3, 3))
+        ),
+        True,
+        "its weights are real numbers",
+    ),
+    "ONNX Sign": (
+        lambda m: m("Conv", m("Sign", m.x), random_signs(3, 4, 3, 3)),
+        True,
+        "ONNX Sign gives 0 at 0 (--sign-zero strict)",
+    ),
+    "transposed": (
+        lambda m: m("ConvTranspose", m("Sign", m.x, zero=1), random_signs(4, 3, 2, 2)),
+        True,
+        "transposed convolutions stay float",
+    ),
+    "per channel": (
+        lambda m: m(
+            "Conv",
+            m("Mul", m("Sign", m.x, zero=1), np.array([1, 2, 3, 4]).reshape(4, 1, 1)),
+            random_signs(3, 4, 3, 3),
+        ),
+        True,
+        "its input takes different values in different channels",
+    ),
+    "padding": (
+        lambda m: m(
+            "Conv",
+            m("Add", m("Sign", m.x, zero=1), 2.5),
+            random_signs(3, 4, 3, 3),
+            pads=(1, 1, 1, 1),
+        ),
+        True,
+        "its padding of 0 is a third value beside 1.5 and 3.5",
+    ),
+    "weights in the run": (
+        lambda m: m(
+            "MatMul",
+            m("Sign", m.x, zero=1),
+            m("Transpose", m("Sign", m.x, zero=1), perm=(0, 1, 3, 2)),
+        ),
+        True,
+        "its weights are computed during the run",
+    ),
+    "ordinary": (
+        lambda m: m("Conv", m("Relu", m.x), np.random.default_rng(0).normal(size=(4, 4, 3, 3))),
+        False,
+        "its input takes any value: it comes from Relu 'Relu'",
+    ),
+    "a blur": (
+        lambda m: m("Conv", m("Relu", m.x), BLUR, group=4),
+        False,
+        "its input takes any value: it comes from Relu 'Relu'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_what_is_not_binary_says_why(name: str) -> None:
+    form, candidate, reason = REASONS[name]
+    model = Model()
+    verdict = verdict_of(model, form(model))
+    assert (verdict.binary, verdict.candidate, verdict.reason) == (False, candidate, reason)
