@@ -1,0 +1,7 @@
+"""From the lowered graph to C: layouts, kernels, weights, storage, text."""
+
+from bnnc.codegen.generate import generate
+from bnnc.codegen.model import Generated
+from bnnc.codegen.render import source
+
+__all__ = ["Generated", "generate", "source"]

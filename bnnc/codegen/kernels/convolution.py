@@ -1,0 +1,194 @@
+"""Float convolutions, pooling, resize and matrix products."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bnnc.codegen.emitter import Emitter
+from bnnc.codegen.kernels.kernel import Kernel
+from bnnc.codegen.packing import floats
+from bnnc.ir.graph import Node
+
+
+def conv_shape(node: Node, kernel: tuple[int, int], groups: int = 1) -> str:
+    """The C initialiser of ``bnnc_conv_shape`` for a node on NCHW tensors, or on (N, C)."""
+    batch, ic, ih, iw = (*node.operand(0).shape, 1, 1)[:4]
+    _, oc, oh, ow = (*node.outputs[0].shape, 1, 1)[:4]
+    attrs = node.attrs
+    top, left = attrs["pads"][:2]
+    fields = {
+        "batch": batch,
+        "groups": groups,
+        "ic": ic,
+        "ih": ih,
+        "iw": iw,
+        "oc": oc,
+        "oh": oh,
+        "ow": ow,
+        "kh": kernel[0],
+        "kw": kernel[1],
+        "stride_h": attrs["strides"][0],
+        "stride_w": attrs["strides"][1],
+        "pad_top": top,
+        "pad_left": left,
+        "dilation_h": attrs.get("dilations", (1, 1))[0],
+        "dilation_w": attrs.get("dilations", (1, 1))[1],
+    }
+    return "{" + ", ".join(f".{name} = {value}" for name, value in fields.items() if value) + "}"
+
+
+def _constant_weights(node: Node) -> bool:
+    bias = node.optional(2)
+    return node.operand(1).is_constant and (bias is None or bias.is_constant)
+
+
+def _weights(node: Node) -> np.ndarray:
+    data = node.operand(1).data
+    assert data is not None
+    return data.astype(np.float32, copy=False)
+
+
+def _is_depthwise(node: Node) -> bool:
+    groups = node.attrs["group"]
+    return _constant_weights(node) and groups > 1 and groups == node.operand(0).shape[1]
+
+
+def _emit_conv(kernel: str, packed: np.ndarray, node: Node, emitter: Emitter) -> None:
+    height, width = node.operand(1).shape[2:]
+    bias = node.optional(2)
+    emitter.call(
+        kernel,
+        "bnnc_conv_f32_args",
+        epilogue=node,
+        shape=conv_shape(node, (height, width), node.attrs["group"]),
+        x=emitter.address(node.operand(0)),
+        w=emitter.pack(packed),
+        bias=0 if bias is None else emitter.address(bias),
+    )
+
+
+def _conv(node: Node, emitter: Emitter) -> None:
+    _emit_conv("conv_f32", floats.pack_conv(_weights(node), node.attrs["group"]), node, emitter)
+
+
+def _depthwise(node: Node, emitter: Emitter) -> None:
+    _emit_conv("depthwise_f32", _weights(node), node, emitter)
+
+
+def _conv_transpose(node: Node, emitter: Emitter) -> None:
+    attrs = node.attrs
+    geometry = attrs["group"], attrs["strides"], attrs["dilations"]
+    packed = floats.pack_conv_transpose(_weights(node), *geometry)
+    _emit_conv("conv_transpose_f32", packed, node, emitter)
+
+
+def _pool(node: Node, emitter: Emitter) -> None:
+    kernel = "max_pool_f32" if node.op.name == "MaxPool" else "average_pool_f32"
+    emitter.call(
+        kernel,
+        "bnnc_pool_args",
+        shape=conv_shape(node, node.attrs["kernel"]),
+        count_pad=int(node.attrs.get("count_include_pad", 0)),
+        x=emitter.address(node.operand(0)),
+        out=emitter.address(node.output),
+    )
+
+
+def _resize(node: Node, emitter: Emitter) -> None:
+    batch, channels, ih, iw = node.operand(0).shape
+    _, _, oh, ow = node.output.shape
+    attrs = node.attrs
+    emitter.call(
+        "resize_f32",
+        "bnnc_resize_args",
+        planes=batch * channels,
+        ih=ih,
+        iw=iw,
+        oh=oh,
+        ow=ow,
+        taps_h=attrs["iy"].shape[1],
+        taps_w=attrs["ix"].shape[1],
+        iy=emitter.pack(attrs["iy"].astype(np.int32)),
+        ix=emitter.pack(attrs["ix"].astype(np.int32)),
+        wy=emitter.pack(attrs["wy"].astype(np.float32)),
+        wx=emitter.pack(attrs["wx"].astype(np.float32)),
+        x=emitter.address(node.operand(0)),
+        out=emitter.address(node.output),
+    )
+
+
+def _matmul_sizes(node: Node) -> tuple[int, int, int, int, int, int] | None:
+    """(batch, m, k, n, a_stride, b_stride) with numpy's meaning, or None where the batch
+    dimensions broadcast in a way one stride cannot say."""
+    a, b = node.operand(0).shape, node.operand(1).shape
+    a = (1, *a) if len(a) == 1 else a
+    b = (*b, 1) if len(b) == 1 else b
+    m, k, n = a[-2], a[-1], b[-1]
+    a_batch, b_batch = math.prod(a[:-2]), math.prod(b[:-2])
+    if b_batch == 1:
+        return (1, a_batch * m, k, n, 0, 0)
+    if a_batch == 1:
+        return (b_batch, m, k, n, 0, k * n)
+    if a[:-2] == b[:-2]:
+        return (a_batch, m, k, n, m * k, k * n)
+    return None
+
+
+def _matmul_fits(node: Node) -> bool:
+    bias = node.optional(2)
+    return _matmul_sizes(node) is not None and (bias is None or bias.is_constant)
+
+
+def _matmul(node: Node, emitter: Emitter) -> None:
+    sizes = _matmul_sizes(node)
+    assert sizes is not None
+    batch, m, k, n, a_stride, b_stride = sizes
+    b = node.operand(1)
+    packed = b.is_constant and batch == 1
+    bias = node.optional(2)
+    steps = bool(node.attrs["steps"])
+    emitter.call(
+        "matmul_f32",
+        "bnnc_matmul_args",
+        epilogue=node if steps else None,
+        batch=batch,
+        m=m,
+        n=n,
+        k=k,
+        packed_b=int(packed),
+        a_stride=a_stride,
+        b_stride=b_stride,
+        a=emitter.address(node.operand(0)),
+        b=emitter.pack(floats.pack_matmul(_weights(node).reshape(k, n)))
+        if packed
+        else emitter.address(b),
+        bias=0 if bias is None else emitter.address(bias),
+        out=0 if steps else emitter.address(node.output),
+    )
+
+
+_RUNTIME_WEIGHTS = "takes weights that are computed during the run, which compiled code does not"
+
+KERNELS = (
+    Kernel("Conv", "depthwise_f32", _depthwise, _is_depthwise, otherwise=_RUNTIME_WEIGHTS),
+    Kernel("Conv", "conv_f32", _conv, _constant_weights),
+    Kernel(
+        "ConvTranspose",
+        "conv_transpose_f32",
+        _conv_transpose,
+        _constant_weights,
+        otherwise=_RUNTIME_WEIGHTS,
+    ),
+    Kernel("MaxPool", "max_pool_f32", _pool),
+    Kernel("AveragePool", "average_pool_f32", _pool),
+    Kernel("Resize", "resize_f32", _resize),
+    Kernel(
+        "MatMul",
+        "matmul_f32",
+        _matmul,
+        _matmul_fits,
+        otherwise="broadcasts its batch dimensions in a way compiled code does not",
+    ),
+)

@@ -1,0 +1,35 @@
+"""What the compiler knows about one C kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bnnc.codegen.emitter import Emitter
+from bnnc.ir.graph import Node
+from bnnc.ir.layout import DENSE
+
+
+def _always(node: Node) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One way to compute one op.
+
+    Attributes:
+        op: the op's name in the IR.
+        name: the kernel's name, in reports and (for most) in the C table.
+        emit: adds the calls that compute a node.
+        fits: whether it can compute a node.
+        reads: the layout its data inputs must have.
+        otherwise: why a node it does not fit cannot be compiled, for the error message.
+    """
+
+    op: str
+    name: str
+    emit: Callable[[Node, Emitter], None]
+    fits: Callable[[Node], bool] = _always
+    reads: str = DENSE
+    otherwise: str = "with these inputs has no compiled form"

@@ -1,0 +1,252 @@
+"""The text of a model's C file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bnnc.codegen.emitter import Call, comment, stored, string_literal
+from bnnc.codegen.model import Generated, Layer
+from bnnc.codegen.storage import Place
+from bnnc.ir.epilogue import steps_of
+
+_SPACES = {"arena": "IN_ARENA", "input": "IN_INPUT", "output": "IN_OUTPUT"}
+
+
+def source(model: Generated, *, embed_weights: bool) -> str:
+    """The model's C file: everything but the kernels, entry points last.
+
+    Args:
+        embed_weights: write the weights into the text as an array; otherwise declare the
+            symbol ``bnnc_weights``, to be linked in.
+    """
+    parts = [_banner(model), _PRELUDE, _weights(model, embed_weights)]
+    parts += [_layer(index, layer) for index, layer in enumerate(model.layers)]
+    parts += [_tables(model), _entry_points(model)]
+    return "\n".join(parts)
+
+
+def _banner(model: Generated) -> str:
+    info, compiled = model.info, model.info["compiled"]
+    lines = [
+        f"{comment(info['name'])}: compiled by bnnc {comment(info['bnnc'])}. Do not edit.",
+        "",
+        f"model      sha256 {comment(str(compiled.get('model_sha256', '')))}",
+        f"settings   sign-zero {comment(str(compiled.get('sign_zero', '')))}",
+    ]
+    for title, tensors in (("input", info["inputs"]), ("output", info["outputs"])):
+        lines += [f"{title:<10} {_describe(t['name'], t['dtype'], t['shape'])}" for t in tensors]
+    lines.append(f"layers     {len(model.layers)}")
+    lines.append(f"arena      {model.storage.arena_bytes} bytes")
+    lines.append(f"weights    {len(model.weights)} bytes")
+    return "/* " + "\n".join(f" * {line}".rstrip() for line in lines)[3:] + "\n */\n"
+
+
+_PRELUDE = """\
+#include <math.h>
+#include <string.h>
+
+#include "kernel.h"
+
+/* What a layer sees of a run. */
+typedef struct {
+    uint8_t *arena;
+    bnnc_pool *pool;
+    const bnnc_isa_table *isa;
+    const void *const *inputs;
+    void *const *outputs;
+} model_run;
+
+/* Places: so many bytes into the arena, the weights, an input or an output. The arena starts with
+ * this thread's scratch. */
+#define A(offset) ((void *)(run->arena + (offset)))
+#define W(offset) ((const void *)(bnnc_weights + (offset)))
+#define IN(index, offset) ((const void *)((const uint8_t *)run->inputs[index] + (offset)))
+#define OUT(index, offset) ((void *)((uint8_t *)run->outputs[index] + (offset)))
+#define RUN(kernel, args) bnnc_parallel(run->pool, &run->isa->kernel, args, run->arena)
+"""
+
+
+def _weights(model: Generated, embed: bool) -> str:
+    if not embed:
+        return (
+            "#ifdef BNNC_PREFIX\n"
+            "#define bnnc_weights BNNC_CONCAT(BNNC_PREFIX, weights)\n"
+            "#endif\n"
+            "extern BNNC_INTERNAL const uint8_t bnnc_weights[];\n"
+        )
+    words = np.frombuffer(model.weights, "<u8")
+    lines = [
+        "    " + ", ".join(f"0x{word:016x}" for word in words[start : start + 5]) + ","
+        for start in range(0, len(words), 5)
+    ]
+    return (
+        f"/* Little endian. */\n"
+        f"static const uint64_t bnnc_weight_words[{len(words)}] __attribute__((aligned(64))) = {{\n"
+        + "\n".join(lines)
+        + "\n};\n#define bnnc_weights ((const uint8_t *)bnnc_weight_words)\n"
+    )
+
+
+def _layer(index: int, layer: Layer) -> str:
+    node = layer.node
+    lines = [f"{index}  {comment(node.title)}"]
+    reads = ", ".join(
+        _describe(v.name, v.dtype.value, v.shape)
+        for v in node.inputs
+        if v is not None and not v.is_constant
+    )
+    writes = ", ".join(_describe(v.name, v.dtype.value, v.shape) for v in node.outputs)
+    lines.append(f"    {comment(node.op.name)}: {reads} -> {writes}")
+    macs = node.op.macs(node) if node.op.macs else 0
+    if macs:
+        kind = "binary " if node.op.name == "BinaryConv" else ""
+        lines.append(f"    {macs} {kind}multiply-adds")
+    steps = steps_of(node)
+    if steps:
+        lines.append("    then " + ", ".join(step.kind for step in steps))
+    head = "/* " + "\n * ".join(lines) + " */"
+    body = "\n".join(_call(number, call) for number, call in enumerate(layer.calls))
+    return f"{head}\nstatic void layer_{index}(const model_run *run) {{\n{body}\n}}\n"
+
+
+def _describe(name: str, dtype: str, shape: object) -> str:
+    sizes = "x".join(str(n) for n in shape)  # type: ignore[attr-defined]
+    return f"{comment(name, 48)} {dtype}[{sizes}]"
+
+
+def _call(number: int, call: Call) -> str:
+    suffix = str(number) if number else ""
+    lines: list[str] = []
+    fields = list(call.fields)
+    if call.epilogue is not None:
+        lines.append(f"    const bnnc_step steps{suffix}[] = {{")
+        lines += [f"        {step}," for step in call.steps]
+        lines.append("    };")
+        channels, height, width = call.epilogue
+        epilogue = f"{{steps{suffix}, {len(call.steps)}, {channels}, {height}, {width}}}"
+        fields.append(("epilogue", epilogue))
+    lines.append(f"    const {call.struct} args{suffix} = {{")
+    lines += [f"        .{name} = {text}," for name, text in fields]
+    lines.append("    };")
+    lines.append(f"    RUN({call.kernel}, &args{suffix});")
+    return "\n".join(lines)
+
+
+def _tables(model: Generated) -> str:
+    lines = [
+        "/* What a layer writes, for observers. */",
+        "enum { IN_ARENA, IN_INPUT, IN_OUTPUT };",
+        "typedef struct {",
+        "    uint8_t space;",
+        "    uint8_t index;",
+        "    uint64_t offset, bytes;",
+        "} layer_output;",
+        "",
+    ]
+    entries = []
+    for index, layer in enumerate(model.layers):
+        outputs = ", ".join(
+            _output_entry(model.storage.places[value], stored(value))
+            for value in layer.node.outputs
+        )
+        lines.append(f"static const layer_output outputs_{index}[] = {{{outputs}}};")
+        entries.append(f"    {{layer_{index}, {len(layer.node.outputs)}, outputs_{index}}},")
+    lines += [
+        "",
+        "static const struct {",
+        "    void (*compute)(const model_run *run);",
+        "    int output_count;",
+        "    const layer_output *outputs;",
+        "} model_layers[] = {",
+        *entries,
+        "};",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _output_entry(place: Place, size: int) -> str:
+    buffer = place.buffer
+    offset = place.offset + (buffer.offset if buffer.space == "arena" else 0)
+    return f"{{{_SPACES[buffer.space]}, {buffer.index}, {offset}, {size}}}"
+
+
+def _entry_points(model: Generated) -> str:
+    info = model.info
+    values = {
+        "JSON": string_literal(_json(info)),
+        "ARENA_BYTES": str(model.storage.arena_bytes),
+        "LAYERS": str(len(model.layers)),
+        "INPUTS": str(len(info["inputs"])),
+        "OUTPUTS": str(len(info["outputs"])),
+        "MAX_OUTPUTS": str(max((len(la.node.outputs) for la in model.layers), default=1)),
+    }
+    return "".join(_substituted(_ENTRY_POINTS, values))
+
+
+def _json(info: Mapping[str, Any]) -> str:
+    """The document as compact JSON, keys in insertion order: the same model gives the same text."""
+    return json.dumps(info, ensure_ascii=True, separators=(",", ":"))
+
+
+def _substituted(template: str, values: dict[str, str]) -> Iterator[str]:
+    for number, piece in enumerate(template.split("@")):
+        yield values[piece] if number % 2 else piece
+
+
+_ENTRY_POINTS = """\
+const char *bnnc_model_json(void) {
+    static const char json[] =
+@JSON@;
+    return json;
+}
+
+size_t bnnc_arena_bytes(void) {
+    return @ARENA_BYTES@;
+}
+
+static int observe(const model_run *run, int index, bnnc_observer *observer, void *user) {
+    bnnc_output views[@MAX_OUTPUTS@];
+    const layer_output *outputs = model_layers[index].outputs;
+    for (int i = 0; i < model_layers[index].output_count; i++) {
+        const uint8_t *base;
+        if (outputs[i].space == IN_ARENA)
+            base = run->arena;
+        else if (outputs[i].space == IN_OUTPUT)
+            base = run->outputs[outputs[i].index];
+        else
+            base = run->inputs[outputs[i].index];
+        views[i].data = base + outputs[i].offset;
+        views[i].bytes = (size_t)outputs[i].bytes;
+    }
+    return observer(user, index, model_layers[index].output_count, views);
+}
+
+int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
+                      bnnc_observer *observer, void *user) {
+    if (arena == NULL || inputs == NULL || outputs == NULL)
+        return BNNC_E_NULL;
+    if ((uintptr_t)arena % 64 != 0)
+        return BNNC_E_ALIGN;
+    for (int i = 0; i < @INPUTS@; i++)
+        if (inputs[i] == NULL)
+            return BNNC_E_NULL;
+    for (int i = 0; i < @OUTPUTS@; i++)
+        if (outputs[i] == NULL)
+            return BNNC_E_NULL;
+    const model_run run = {arena, pool, bnnc_active(), inputs, outputs};
+    for (int i = 0; i < @LAYERS@; i++) {
+        model_layers[i].compute(&run);
+        if (observer != NULL && observe(&run, i, observer, user) != 0)
+            return BNNC_E_STOPPED;
+    }
+    return BNNC_OK;
+}
+
+int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs) {
+    return bnnc_run_observed(arena, pool, inputs, outputs, NULL, NULL);
+}
+"""

@@ -1,0 +1,201 @@
+"""Where every tensor lives during a run: planned once, at compile time.
+
+Tensors that are only another look at bytes already there (Reshape, a contiguous Slice, a part of a
+Concat, the updated residual stream) share storage. What remains are *buffers* with a lifetime in
+layers; they are laid into one arena, large ones first, each at the lowest offset where it meets no
+buffer alive at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.layout import DENSE, stored_bytes
+from bnnc.ir.ops.movement import slice_ranges
+
+ALIGNMENT = 64
+
+
+@dataclass
+class Buffer:
+    """A run of bytes and the layers ``first`` to ``last`` during which it must keep them."""
+
+    space: str
+    size: int
+    first: int
+    last: int
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor's place: ``offset`` bytes into ``buffer``."""
+
+    buffer: Buffer
+    offset: int = 0
+
+
+@dataclass
+class Storage:
+    """The plan.
+
+    Attributes:
+        places: where each value that is not a constant lives.
+        arena_bytes: size of the arena.
+        live_bytes: the largest sum of buffers alive during one layer: no plan can need less.
+    """
+
+    places: dict[Value, Place]
+    arena_bytes: int = 0
+    live_bytes: int = 0
+    buffers: list[Buffer] = field(default_factory=list)
+
+
+def view_offset(node: Node) -> int | None:
+    """Bytes from the input's first to the output's first element, if ``node`` only looks at its
+    input's bytes in another way; None if it must move them."""
+    if node.op.name == "Reshape":
+        return 0
+    if node.op.name != "Slice":
+        return None
+    source, shape = node.operand(0).type, node.output.shape
+    kept = slice_ranges(node, source.shape)
+    for axis, (indices, size) in enumerate(zip(kept, source.shape)):
+        if len(indices) == size and indices.step == 1:
+            continue
+        whole_behind = source.shape[axis + 1 :] == shape[axis + 1 :]
+        contiguous = indices.step == 1 or len(indices) == 1
+        if not (contiguous and whole_behind and all(n == 1 for n in shape[:axis])):
+            return None
+    first = int(np.ravel_multi_index([indices.start for indices in kept], source.shape))
+    return first * source.dtype.numpy.itemsize
+
+
+def plan(
+    graph: Graph,
+    nodes: list[Node],
+    reserved: int,
+    overwrites: Callable[[Node], Iterable[tuple[Value, Value]]],
+) -> Storage:
+    """Plan storage for ``nodes``, the graph's nodes in the order they run.
+
+    Args:
+        reserved: bytes at the start of the arena that belong to someone else.
+        overwrites: (operand, result) pairs for which the node may write the result over the
+            operand, element by element.
+    """
+    storage = Storage({})
+    places = storage.places
+    step_of = {node: index for index, node in enumerate(nodes)}
+    end = len(nodes)
+
+    def last_use(value: Value) -> int:
+        uses = [step_of[node] for node, _ in graph.consumers(value) if node in step_of]
+        return max(uses, default=-1)
+
+    for index, value in enumerate(graph.inputs):
+        size = stored_bytes(value.type, DENSE)
+        places[value] = Place(Buffer("input", size, -1, end, index))
+    for index, value in enumerate(graph.outputs):
+        if not value.is_constant and value not in places:
+            place = Place(Buffer("output", stored_bytes(value.type, DENSE), -1, end, index))
+            places[value] = place
+            while value.producer.op.name == "Reshape":
+                value = value.producer.operand(0)
+                if value in places or value.is_constant or value.layout not in (None, DENSE):
+                    break
+                places[value] = place
+
+    _place_concatenations(nodes, step_of, places)
+
+    for step, node in enumerate(nodes):
+        offset = view_offset(node)
+        if offset is not None and node.output not in places and not node.operand(0).is_constant:
+            source = places[node.operand(0)]
+            places[node.output] = Place(source.buffer, source.offset + offset)
+        reuse = {result: operand for operand, result in overwrites(node)}
+        for value in node.outputs:
+            operand = reuse.get(value)
+            if value not in places and operand is not None:
+                source = places[operand]
+                dies = source.buffer.last <= step and last_use(operand) <= step
+                if source.buffer.space == "arena" and dies and source.offset == 0:
+                    places[value] = source
+            if value not in places:
+                size = stored_bytes(value.type, value.layout or DENSE)
+                places[value] = Place(Buffer("arena", size, step, step))
+            buffer = places[value].buffer
+            buffer.first = min(buffer.first, step)
+            buffer.last = max(buffer.last, step, _last_use_through_views(graph, value, step_of))
+
+    storage.buffers = list(
+        {id(p.buffer): p.buffer for p in places.values() if p.buffer.space == "arena"}.values()
+    )
+    _assign_offsets(storage, reserved)
+    return storage
+
+
+def _last_use_through_views(graph: Graph, value: Value, step_of: dict[Node, int]) -> int:
+    """The last layer that reads ``value`` or anything that is a view of it."""
+    last, pending = -1, [value]
+    while pending:
+        for node, _ in graph.consumers(pending.pop()):
+            last = max(last, step_of.get(node, -1))
+            if view_offset(node) is not None:
+                pending.extend(node.outputs)
+    return last
+
+
+def _place_concatenations(
+    nodes: list[Node], step_of: dict[Node, int], places: dict[Value, Place]
+) -> None:
+    """Let the producers of a Concat's parts write straight into it where the parts are contiguous.
+
+    Walking backwards places an outer Concat before the inner ones that feed it.
+    """
+    for node in reversed(nodes):
+        if node.op.name != "Concat" or any(n != 1 for n in node.output.shape[: node.attrs["axis"]]):
+            continue
+        target = places.get(node.output)
+        if target is None:
+            size = stored_bytes(node.output.type, DENSE)
+            target = Place(Buffer("arena", size, step_of[node], step_of[node]))
+            places[node.output] = target
+        offset = target.offset
+        for value in node.inputs:
+            assert value is not None
+            fresh = not value.is_constant and value not in places and value.producer in step_of
+            if fresh and view_offset(value.producer) is None:
+                places[value] = Place(target.buffer, offset)
+            offset += value.type.bytes
+
+
+def _assign_offsets(storage: Storage, reserved: int) -> None:
+    placed: list[Buffer] = []
+    order = sorted(storage.buffers, key=lambda b: (-b.size, b.first))
+    for buffer in order:
+        size = _aligned(buffer.size)
+        offset = reserved
+        for other in sorted(placed, key=lambda b: b.offset):
+            if other.first > buffer.last or other.last < buffer.first:
+                continue
+            if offset + size <= other.offset:
+                break
+            offset = max(offset, other.offset + _aligned(other.size))
+        buffer.offset = offset
+        placed.append(buffer)
+    ends = [b.offset + _aligned(b.size) for b in placed]
+    storage.arena_bytes = max(ends, default=reserved)
+    steps = {b.first for b in placed}
+    storage.live_bytes = max(
+        (sum(_aligned(b.size) for b in placed if b.first <= s <= b.last) for s in steps), default=0
+    )
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

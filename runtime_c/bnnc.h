@@ -1,0 +1,100 @@
+/* The interface of a compiled model. Plain C; needs nothing but this file and the library.
+ *
+ * A run allocates nothing, does no input or output and touches no global state: the caller owns
+ * the arena, and a pool if it wants threads. Two threads may run one model at the same time, each
+ * with an arena of its own.
+ *
+ * Where two models are linked into one program, each is generated with a prefix of its own:
+ * define BNNC_PREFIX to it before including this file.
+ */
+#ifndef BNNC_H
+#define BNNC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef BNNC_PREFIX
+#define BNNC_CONCAT_(a, b) a##_##b
+#define BNNC_CONCAT(a, b) BNNC_CONCAT_(a, b)
+#define bnnc_abi_version BNNC_CONCAT(BNNC_PREFIX, abi_version)
+#define bnnc_model_json BNNC_CONCAT(BNNC_PREFIX, model_json)
+#define bnnc_arena_bytes BNNC_CONCAT(BNNC_PREFIX, arena_bytes)
+#define bnnc_pool_create BNNC_CONCAT(BNNC_PREFIX, pool_create)
+#define bnnc_pool_destroy BNNC_CONCAT(BNNC_PREFIX, pool_destroy)
+#define bnnc_run BNNC_CONCAT(BNNC_PREFIX, run)
+#define bnnc_run_observed BNNC_CONCAT(BNNC_PREFIX, run_observed)
+#define bnnc_isa BNNC_CONCAT(BNNC_PREFIX, isa)
+#define bnnc_set_isa BNNC_CONCAT(BNNC_PREFIX, set_isa)
+#define bnnc_strerror BNNC_CONCAT(BNNC_PREFIX, strerror)
+#endif
+
+/* What all models share. */
+#ifndef BNNC_TYPES
+#define BNNC_TYPES
+
+#if defined(_WIN32)
+#define BNNC_API __declspec(dllexport)
+#else
+#define BNNC_API __attribute__((visibility("default")))
+#endif
+
+#define BNNC_ABI_VERSION 1u
+
+/* What bnnc_run and bnnc_set_isa return. */
+enum {
+    BNNC_OK = 0,
+    BNNC_E_NULL = 1,    /* a pointer that must not be NULL was */
+    BNNC_E_ALIGN = 2,   /* the arena is not aligned to 64 bytes */
+    BNNC_E_ISA = 3,     /* this instruction set is unknown, not in the library, or not supported here */
+    BNNC_E_RUNNING = 4, /* too late: a run has already happened */
+    BNNC_E_STOPPED = 5  /* an observer asked to stop */
+};
+
+/* A team of threads that sleeps between runs; may be shared by models. */
+typedef struct bnnc_pool bnnc_pool;
+
+/* One output of a layer, as it lies in memory; its type and layout stand in bnnc_model_json(). */
+typedef struct {
+    const void *data;
+    size_t bytes;
+} bnnc_output;
+
+/* Called after each layer on the thread that runs the model; returning nonzero stops the run. */
+typedef int bnnc_observer(void *user, int layer, int output_count, const bnnc_output *outputs);
+
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+BNNC_API uint32_t bnnc_abi_version(void);
+
+/* Inputs, outputs, layers, labels, preprocessing and how the model was compiled; UTF-8 JSON. */
+BNNC_API const char *bnnc_model_json(void);
+
+/* Bytes of the arena a run needs; it must be aligned to 64 bytes. */
+BNNC_API size_t bnnc_arena_bytes(void);
+
+/* A pool of this many threads, the calling one included; NULL if it cannot be made. Passing NULL
+ * for a pool means the caller's thread alone. */
+BNNC_API bnnc_pool *bnnc_pool_create(int threads);
+BNNC_API void bnnc_pool_destroy(bnnc_pool *pool);
+
+/* Run once. Inputs and outputs are dense arrays in the order of bnnc_model_json(). */
+BNNC_API int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs);
+BNNC_API int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
+                               bnnc_observer *observer, void *user);
+
+/* The instruction set in use: "portable", "avx2", "avx512". */
+BNNC_API const char *bnnc_isa(void);
+
+/* Force one, before the first run. */
+BNNC_API int bnnc_set_isa(const char *name);
+
+BNNC_API const char *bnnc_strerror(int code);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,270 @@
+/* conv_f32: convolution of float tensors, as products of im2col panels with blocks of 8 channels.
+ *
+ * Work is cut into tiles of pixels that follow each other in the output. A tile's inputs are
+ * gathered into a panel [input channel, ky, kx][pixel] in scratch, which settles padding, strides
+ * and dilation once, and which all output channels then read at unit stride: rows of a tensor
+ * whose planes lie a power of two apart would share a few cache sets. A block's eight rows of
+ * results go straight to the output where the epilogue only stores, else through scratch.
+ *
+ * Where the panel of all products would not fit the cache, it is built and used in slices, and
+ * sums wait in scratch for the next slice.
+ */
+
+/* Floats of a panel, of waiting sums; products of a slice, of a panel that is not sliced; units wanted. */
+#define CONV_PANEL (64 << 10)
+#define CONV_SUMS (64 << 10)
+#define CONV_SLICE 512
+#define CONV_WHOLE 1024
+#define CONV_UNITS 16
+
+typedef struct {
+    const bnnc_conv_f32_args *args;
+    bnnc_conv_shape s; /* of an equal convolution; pixels of 1x1 ones are a single row */
+    int64_t pixels, width;
+    int64_t tile;       /* pixels of a tile, at most BNNC_TILE */
+    int64_t row_tiles;  /* tiles of a row; 0 where tiles follow each other without regard to rows */
+    int64_t tiles;      /* tiles of an image */
+    int64_t depth, slice;
+    int64_t stride;     /* floats from one panel row, or row of sums, to the next */
+    int64_t group_blocks, blocks, unit_blocks, splits;
+    int64_t waiting_blocks; /* blocks whose sums fit in scratch */
+    const float *touch[2]; /* tensors the epilogue uses */
+    float *direct;      /* the output tensor, where the epilogue is relu? store */
+    float low;
+} ISA(conv_plan);
+
+typedef struct {
+    int64_t first, count; /* pixels */
+    int32_t batch_index, group;
+    int64_t from, to; /* products */
+} ISA(conv_slice);
+
+/* Whether a word of bits holds many channels, which then must be written by one worker in order. */
+BNNC_INLINE int ISA(mixes_channels)(const bnnc_epilogue *e) {
+    for (int32_t i = 0; i < e->count; i++)
+        if ((e->steps[i].kind == BNNC_STEP_SIGN || e->steps[i].kind == BNNC_STEP_THRESHOLD) &&
+            e->steps[i].layout == BNNC_BITS_NHWC)
+            return 1;
+    return 0;
+}
+
+/* The tensor written and the lower bound, if the epilogue is relu? store; else NULL. */
+BNNC_INLINE float *ISA(plain_store)(const bnnc_epilogue *e, float *low) {
+    int32_t relu = e->count > 0 && e->steps[0].kind == BNNC_STEP_RELU;
+    *low = -INFINITY;
+    if (e->count != relu + 1 || e->steps[relu].kind != BNNC_STEP_STORE)
+        return NULL;
+    if (relu)
+        *low = 0;
+    return e->steps[relu].out;
+}
+
+/* The first tensors, at most two, that an epilogue adds or stores. */
+BNNC_INLINE void ISA(epilogue_tensors)(const bnnc_epilogue *e, const float *tensors[2]) {
+    int found = 0;
+    tensors[0] = tensors[1] = NULL;
+    for (int32_t i = 0; i < e->count && found < 2; i++)
+        if (e->steps[i].kind == BNNC_STEP_STORE)
+            tensors[found++] = e->steps[i].out;
+        else if (e->steps[i].kind == BNNC_STEP_ADD || e->steps[i].kind == BNNC_STEP_MUL)
+            tensors[found++] = e->steps[i].a;
+}
+
+/* Cut an image into tiles of about `tile` pixels that an epilogue takes: see kernel.h. */
+static void ISA(plan_tiles)(ISA(conv_plan) * p, int64_t tile) {
+    int64_t height = p->pixels / p->width;
+    if (p->width % 8 == 0) {
+        int64_t tiles = BNNC_CEIL_DIV(p->pixels, tile);
+        p->tile = BNNC_MIN(tile, BNNC_CEIL_DIV(BNNC_CEIL_DIV(p->pixels, tiles), 16) * 16);
+        p->row_tiles = 0;
+        p->tiles = BNNC_CEIL_DIV(p->pixels, p->tile);
+    } else if (p->width <= tile) {
+        int64_t rows = tile / p->width;
+        p->tile = rows * p->width;
+        p->row_tiles = 0;
+        p->tiles = BNNC_CEIL_DIV(height, rows);
+    } else {
+        p->tile = tile;
+        p->row_tiles = BNNC_CEIL_DIV(p->width, tile);
+        p->tiles = height * p->row_tiles;
+    }
+}
+
+static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
+    ISA(conv_plan) p = {.args = args, .s = args->shape};
+    bnnc_conv_shape *s = &p.s;
+    p.width = s->ow;
+    p.pixels = (int64_t)s->oh * s->ow;
+    p.depth = (int64_t)(s->ic / s->groups) * s->kh * s->kw;
+    int pointwise = s->kh == 1 && s->kw == 1 && s->stride_h == 1 && s->stride_w == 1 && s->pad_top == 0 &&
+                    s->pad_left == 0 && s->oh == s->ih && s->ow == s->iw;
+    if (pointwise && p.pixels <= INT32_MAX) {
+        s->iw = s->ow = (int32_t)p.pixels;
+        s->ih = s->oh = 1;
+    }
+    p.direct = ISA(plain_store)(&args->epilogue, &p.low);
+    ISA(epilogue_tensors)(&args->epilogue, p.touch);
+
+    int64_t tile = 128;
+    p.slice = BNNC_CEIL_DIV(p.depth, BNNC_CEIL_DIV(p.depth, CONV_SLICE));
+    if (p.depth <= CONV_WHOLE) {
+        p.slice = p.depth;
+        tile = BNNC_MIN(BNNC_TILE, BNNC_MAX(64, CONV_PANEL / p.depth / 16 * 16));
+    }
+    while (tile > 64 && (int64_t)s->batch * BNNC_CEIL_DIV(p.pixels, tile) < CONV_UNITS / 2)
+        tile = BNNC_MAX(64, tile / 32 * 16);
+    ISA(plan_tiles)(&p, tile);
+    /* An odd number of cache lines, so that the rows spread over all cache sets. */
+    p.stride = (BNNC_CEIL_DIV(p.tile, 16) | 1) * 16;
+
+    p.group_blocks = BNNC_CEIL_DIV(s->oc / s->groups, 8);
+    p.blocks = p.group_blocks * s->groups;
+    p.waiting_blocks = p.slice == p.depth ? p.blocks : BNNC_MAX(1, CONV_SUMS / (8 * p.stride));
+    int64_t units = s->batch * p.tiles;
+    p.unit_blocks = p.blocks;
+    if (units < CONV_UNITS && !ISA(mixes_channels)(&args->epilogue))
+        p.unit_blocks = BNNC_MAX(1, BNNC_CEIL_DIV(p.blocks * units, CONV_UNITS));
+    p.splits = BNNC_CEIL_DIV(p.blocks, p.unit_blocks);
+    return p;
+}
+
+BNNC_INLINE void ISA(tile_pixels)(const ISA(conv_plan) * p, int64_t tile, ISA(conv_slice) * t) {
+    int64_t stop = p->pixels;
+    t->first = tile * p->tile;
+    if (p->row_tiles) {
+        int64_t y = tile / p->row_tiles;
+        t->first = y * p->width + tile % p->row_tiles * p->tile;
+        stop = (y + 1) * p->width;
+    }
+    t->count = BNNC_MIN(p->tile, stop - t->first);
+}
+
+/* Gather the inputs of a tile's products [from, to). */
+static void ISA(conv_pack)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, float *panel) {
+    const bnnc_conv_shape *s = &p->s;
+    int64_t plane = (int64_t)s->ih * s->iw;
+    const float *end = p->args->x + s->batch * s->ic * plane;
+    const float *x = p->args->x + ((int64_t)t->batch_index * s->ic + (int64_t)t->group * (s->ic / s->groups)) * plane;
+    int64_t y0 = t->first / s->ow, x0 = t->first % s->ow;
+    int64_t taps = (int64_t)s->kh * s->kw;
+    int64_t channel = t->from / taps, ky = t->from % taps / s->kw, kx = t->from % s->kw;
+    for (int64_t k = t->from; k < t->to; k++, panel += p->stride) {
+        int64_t shift = kx * s->dilation_w - s->pad_left;
+        ISA(span) inside = ISA(span_inside)(s->iw, s->stride_w, shift);
+        int64_t begin = x0, y = y0 * s->stride_h + ky * s->dilation_h - s->pad_top;
+        for (int64_t done = 0; done < t->count; y += s->stride_h, begin = 0) {
+            int64_t stop = BNNC_MIN(s->ow, begin + t->count - done);
+            if (y < 0 || y >= s->ih)
+                ISA(fill_row)(panel + done, 0, stop - begin);
+            else
+                ISA(padded_row)(panel + done, x + channel * plane + y * s->iw, end, inside, begin, stop, s->stride_w,
+                                shift);
+            done += stop - begin;
+        }
+        if (++kx == s->kw) {
+            kx = 0;
+            if (++ky == s->kh) {
+                ky = 0;
+                channel++;
+            }
+        }
+    }
+}
+
+/* A row of a tile's results, cut where the epilogue wants it. */
+BNNC_INLINE void ISA(finish_row)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first,
+                                 int64_t count, float *v) {
+    if (e->width % 8 == 0) {
+        ISA(epilogue_run)(e, batch_index, channel, first, (int32_t)count, v);
+        return;
+    }
+    while (count > 0) {
+        int64_t part = BNNC_MIN(count, e->width - first % e->width);
+        float row[BNNC_TILE] __attribute__((aligned(64)));
+        memcpy(row, v, (size_t)part * sizeof(float));
+        ISA(epilogue_run)(e, batch_index, channel, first, (int32_t)part, row);
+        first += part;
+        v += part;
+        count -= part;
+    }
+}
+
+/* One slice of products for one block of channels. */
+static void ISA(conv_block)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, int64_t block, const float *panel,
+                            float *sums) {
+    const bnnc_conv_f32_args *args = p->args;
+    int32_t group_channels = p->s.oc / p->s.groups;
+    int32_t in_group = (int32_t)(block % p->group_blocks) * 8;
+    int32_t channel = t->group * group_channels + in_group, channels = BNNC_MIN(8, group_channels - in_group);
+    int last = t->to == p->depth;
+    float bias[8] = {0};
+    if (args->bias && t->from == 0)
+        memcpy(bias, args->bias + channel, (size_t)channels * sizeof(float));
+    ISA(gemm_block)
+    b = {
+        .w = args->w + (block * p->depth + t->from) * 8,
+        .panel = panel,
+        .depth = t->to - t->from,
+        .panel_stride = p->stride,
+        .pixels = t->count,
+        .channels = channels,
+        .start = t->from ? sums : bias,
+        .start_stride = t->from ? p->stride : 0,
+        .out = sums,
+        .out_stride = p->stride,
+        .low = -INFINITY,
+    };
+    if (last && p->direct) {
+        b.out = p->direct + ((int64_t)t->batch_index * p->s.oc + channel) * p->pixels + t->first;
+        b.out_stride = p->pixels;
+        b.low = p->low;
+        b.exact = 1;
+    }
+    if (last) {
+        int64_t at = ((int64_t)t->batch_index * p->s.oc + channel) * p->pixels + t->first;
+        for (int i = 0; i < 2; i++)
+            b.touch[i] = p->touch[i] ? p->touch[i] + at : NULL;
+        b.touch_stride = p->pixels;
+    }
+    ISA(gemm_run)(&b);
+    if (last && !p->direct)
+        for (int32_t i = 0; i < channels; i++)
+            ISA(finish_row)
+    (&args->epilogue, t->batch_index, channel + i, t->first, t->count, sums + i * p->stride);
+}
+
+static int64_t ISA(conv_f32_units)(const void *args) {
+    ISA(conv_plan) p = ISA(plan_conv)(args);
+    return p.s.batch * p.tiles * p.splits;
+}
+
+static void ISA(conv_f32)(const void *args, int64_t begin, int64_t end, void *scratch) {
+    ISA(conv_plan) p = ISA(plan_conv)(args);
+    float *panel = scratch, *sums = panel + p.slice * p.stride + 16;
+    ISA(conv_slice) packed = {.count = 0};
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t block = unit % p.splits * p.unit_blocks, stop = BNNC_MIN(p.blocks, block + p.unit_blocks);
+        ISA(conv_slice) t = {.batch_index = (int32_t)(unit / p.splits / p.tiles)};
+        ISA(tile_pixels)(&p, unit / p.splits % p.tiles, &t);
+        while (block < stop) {
+            t.group = (int32_t)(block / p.group_blocks);
+            int64_t group_end = (t.group + 1) * p.group_blocks;
+            int64_t until = BNNC_MIN(BNNC_MIN(stop, group_end), block + p.waiting_blocks);
+            for (t.from = 0; t.from < p.depth; t.from = t.to) {
+                t.to = BNNC_MIN(p.depth, t.from + p.slice);
+                if (memcmp(&t, &packed, sizeof t) != 0)
+                    ISA(conv_pack)(&p, &t, panel);
+                packed = t;
+                for (int64_t i = block; i < until; i++)
+                    ISA(conv_block)(&p, &t, i, panel, sums + (p.slice == p.depth ? 0 : (i - block) * 8 * p.stride));
+            }
+            block = until;
+        }
+    }
+}
+
+#undef CONV_PANEL
+#undef CONV_SUMS
+#undef CONV_SLICE
+#undef CONV_WHOLE
+#undef CONV_UNITS

@@ -1,0 +1,137 @@
+/* Products of a panel of pixels with blocks of eight output channels: what convolutions, transposed
+ * convolutions and matrix products are made of.
+ *
+ * A panel has one row of pixels for each of `depth` products; lanes are pixels, and a weight is
+ * broadcast. A register tile of MR channels x NV vectors needs NV loads and MR broadcasts for
+ * MR * NV multiply-adds, so that loads never limit it. Every result is summed in the panel's order
+ * whatever tile it falls into, which makes results independent of how work is divided.
+ */
+
+/* Vectors a register tile is wide, and vectors of a cache line. */
+#define GEMM_NV 3
+#define GEMM_LINE (64 / BNNC_VEC_BYTES)
+
+typedef struct {
+    const float *w; /* [depth][8] */
+    const float *panel;
+    int64_t depth, panel_stride;
+    int64_t pixels;
+    int32_t channels; /* 1 to 8 */
+    /* What the sum starts from: start[channel] where start_stride is 0, else start[channel * start_stride + pixel]. */
+    const float *start;
+    int64_t start_stride;
+    /* out[channel * out_stride + pixel] = max(low, sum). Where `exact` is 0, up to a vector behind a
+     * row's last pixel may be overwritten. */
+    float *out;
+    int64_t out_stride;
+    float low;
+    int32_t exact;
+    /* Memory that will be used soon, touch[channel * touch_stride + pixel], or NULL: asked for while
+     * the sums are made, since a store that misses the caches would wait. */
+    const float *touch[2];
+    int64_t touch_stride;
+} ISA(gemm_block);
+
+BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out, int64_t out_stride,
+                           const int mr, const int nv) {
+    vf32 sum[8][GEMM_NV];
+    const float *w = b->w + channel, *panel = b->panel + pixel;
+    const float *start = b->start + channel * (b->start_stride ? b->start_stride : 1);
+    int64_t panel_stride = b->panel_stride;
+    if (b->start_stride) {
+        BNNC_UNROLL for (int i = 0; i < mr; i++)
+            BNNC_UNROLL for (int j = 0; j < nv; j++)
+                sum[i][j] = f32_load(start + i * b->start_stride + pixel + j * BNNC_LANES);
+    } else {
+        BNNC_UNROLL for (int i = 0; i < mr; i++)
+            BNNC_UNROLL for (int j = 0; j < nv; j++)
+                sum[i][j] = f32_set(start[i]);
+    }
+    for (int t = 0; t < 2 && b->touch[t]; t++)
+        BNNC_UNROLL for (int i = 0; i < mr; i++)
+            BNNC_UNROLL for (int j = 0; j < nv; j += GEMM_LINE)
+                __builtin_prefetch(b->touch[t] + (channel + i) * b->touch_stride + pixel + j * BNNC_LANES, 1);
+    for (int64_t k = b->depth; k > 0; k--) {
+        vf32 x[GEMM_NV];
+        BNNC_UNROLL for (int j = 0; j < nv; j++)
+            x[j] = f32_load(panel + j * BNNC_LANES);
+        BNNC_UNROLL for (int i = 0; i < mr; i++) {
+            vf32 weight = f32_set(w[i]);
+            BNNC_UNROLL for (int j = 0; j < nv; j++)
+                sum[i][j] = f32_fma(x[j], weight, sum[i][j]);
+        }
+        panel += panel_stride;
+        w += 8;
+    }
+    vf32 low = f32_set(b->low);
+    BNNC_UNROLL for (int i = 0; i < mr; i++)
+        BNNC_UNROLL for (int j = 0; j < nv; j++)
+            f32_store(out + i * out_stride + j * BNNC_LANES, f32_max(low, sum[i][j]));
+}
+
+typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out, int64_t out_stride);
+
+#define GEMM_TILE(mr, nv)                                                                                              \
+    static void ISA(gemm_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,                 \
+                                      int64_t out_stride) {                                                            \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv);                                                         \
+    }
+/* Registers: 32 hold 8 x 3 sums; 16 hold 4 x 3, and 8 x 1 where few pixels are left. */
+GEMM_TILE(1, 1)
+GEMM_TILE(1, 2)
+GEMM_TILE(1, 3)
+GEMM_TILE(2, 1)
+GEMM_TILE(2, 2)
+GEMM_TILE(2, 3)
+GEMM_TILE(4, 1)
+GEMM_TILE(4, 2)
+GEMM_TILE(4, 3)
+GEMM_TILE(8, 1)
+#if BNNC_VEC_BYTES == 64
+GEMM_TILE(8, 2)
+GEMM_TILE(8, 3)
+#endif
+#undef GEMM_TILE
+
+/* By the logarithm of MR, and NV - 1. */
+static ISA(gemm_function) *const ISA(gemm_tiles)[4][GEMM_NV] = {
+    {ISA(gemm_1x1), ISA(gemm_1x2), ISA(gemm_1x3)},
+    {ISA(gemm_2x1), ISA(gemm_2x2), ISA(gemm_2x3)},
+    {ISA(gemm_4x1), ISA(gemm_4x2), ISA(gemm_4x3)},
+#if BNNC_VEC_BYTES == 64
+    {ISA(gemm_8x1), ISA(gemm_8x2), ISA(gemm_8x3)},
+#else
+    {ISA(gemm_8x1), NULL, NULL},
+#endif
+};
+
+/* nv vectors of pixels, all channels. A block of 3, 5, 6 or 7 channels is cut into tiles of 4, 2 and 1. */
+BNNC_INLINE void ISA(gemm_run_tile)(const ISA(gemm_block) *b, int64_t pixel, int nv, float *out, int64_t out_stride) {
+    int32_t channel = 0;
+    for (int log = 3; log >= 0; log--) {
+        int32_t mr = 1 << log;
+        ISA(gemm_function) *tile = ISA(gemm_tiles)[log][nv - 1];
+        for (; tile && channel + mr <= b->channels; channel += mr)
+            tile(b, channel, pixel, out + channel * out_stride, out_stride);
+    }
+}
+
+static void ISA(gemm_run)(const ISA(gemm_block) *b) {
+    int64_t left;
+    for (int64_t pixel = 0; pixel < b->pixels; pixel = b->pixels - left) {
+        left = b->pixels - pixel;
+        int64_t vectors = BNNC_CEIL_DIV(left, BNNC_LANES);
+        /* 4 = 2 + 2: a tile one vector wide has too few sums to keep the multipliers busy. */
+        int nv = vectors == 4 ? 2 : (int)BNNC_MIN(vectors, GEMM_NV);
+        if (!b->exact || left >= nv * BNNC_LANES) {
+            ISA(gemm_run_tile)(b, pixel, nv, b->out + pixel, b->out_stride);
+            left -= BNNC_MIN(left, nv * BNNC_LANES);
+            continue;
+        }
+        float part[8 * GEMM_NV * BNNC_LANES];
+        ISA(gemm_run_tile)(b, pixel, nv, part, GEMM_NV * BNNC_LANES);
+        for (int32_t i = 0; i < b->channels; i++)
+            memcpy(b->out + i * b->out_stride + pixel, part + i * GEMM_NV * BNNC_LANES, (size_t)left * sizeof(float));
+        left = 0;
+    }
+}

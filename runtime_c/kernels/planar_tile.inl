@@ -1,0 +1,194 @@
+/* One unit of binary_conv_planar, with vectors of BNNC_PLANAR_BYTES bytes of pixels: everything that
+ * depends on the width, included once for each. */
+#define PLANAR_PASTE_(name, bytes) ISA(name##_##bytes)
+#define PLANAR_PASTE(name, bytes) PLANAR_PASTE_(name, bytes)
+#define PLANAR(name) PLANAR_PASTE(planar_##name, BNNC_PLANAR_BYTES)
+#define vbits PLANAR(bits)
+#define vbits_any PLANAR(bits_any)
+
+typedef uint64_t vbits __attribute__((vector_size(BNNC_PLANAR_BYTES)));
+typedef uint64_t vbits_any __attribute__((vector_size(BNNC_PLANAR_BYTES), aligned(1), may_alias));
+
+#include "planar_table.inl"
+#include "planar_sum.inl"
+#include "planar_block.inl"
+#include "planar_output.inl"
+
+/* What of scratch holds what. */
+typedef struct {
+    vbits table[PLANAR(TABLE_WORDS)];
+    uint16_t words[8 * BNNC_PLANAR_BYTES];
+    int32_t sums[8 * BNNC_PLANAR_BYTES];
+    vbits planes[];
+} PLANAR(scratch);
+
+static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) * p, const ISA(planar_unit) * u) {
+    union {
+        uint8_t bytes[BNNC_PLANAR_BYTES];
+        vbits bits;
+    } left = {{0}}, right = {{0}};
+    const int32_t width = p->args->shape.ow, step = width % 8 ? (int32_t)p->row_bytes * 8 : width;
+    for (int32_t i = -u->x; i < 8 * BNNC_PLANAR_BYTES; i += step) {
+        int32_t last = i + width - 1;
+        if (i >= 0)
+            left.bytes[i / 8] |= (uint8_t)(1u << i % 8);
+        if (last >= 0 && last < 8 * BNNC_PLANAR_BYTES)
+            right.bytes[last / 8] |= (uint8_t)(1u << last % 8);
+    }
+    return (PLANAR(window)){bnnc_planar_first_row(width) + u->byte, p->row_bytes, left.bits, right.bits};
+}
+
+/* The sums of all of a unit's channels. */
+static void PLANAR(sum_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, PLANAR(scratch) * s) {
+    const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
+    const PLANAR(window) window = PLANAR(window_of)(p, u);
+    const uint8_t *planes = (const uint8_t *)p->args->x + u->batch_index * ic * p->plane_bytes;
+    const uint16_t *codes = p->args->w;
+    for (int32_t c = 0, size; c < ic; c += size, codes += (int64_t)size * oc) {
+        size = ISA(planar_block_size)(ic - c);
+        int32_t before = ISA(planar_bits)(9 * c), after = ISA(planar_bits)(9 * BNNC_MIN(c + size, ic));
+        PLANAR(run) run = {s->planes, p->plane_stride, u->channels, c == 0, BNNC_MAX(0, before - 8), 0};
+        run.grows = BNNC_MAX(0, after - 8) > run.high;
+        PLANAR(build_table)(planes + c * p->plane_bytes, p->plane_bytes, ic - c, size / 3, &window, s->table);
+        const uint16_t *first = codes + (int64_t)u->channel * size;
+        if (size == 16)
+            PLANAR(add_block_of_16)(&run, s->table, first);
+        else
+            PLANAR(add_block_of_4)(&run, s->table, first);
+    }
+}
+
+/* ---- what becomes of the sums ---- */
+
+static void PLANAR(threshold_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const vbits *planes) {
+    const bnnc_step *step = p->args->epilogue.steps;
+    const int32_t products = 9 * p->args->shape.ic;
+    for (int32_t c = 0; c < u->channels; c++, planes += p->plane_stride) {
+        int32_t channel = u->channel + c;
+        /* 2 * q - n >= t, rounded up */
+        int64_t least = ((int64_t)((const int32_t *)step->a)[channel] + products + 1) >> 1;
+        vbits bits = PLANAR(at_least)(planes, p->planes, least);
+        if (((const uint8_t *)step->b)[channel])
+            bits = ~bits;
+        memcpy(ISA(planar_frame)(p, u, channel, step->out), &bits, (size_t)u->bytes);
+    }
+}
+
+/* Any epilogue, by way of integers. */
+static void PLANAR(integer_channel)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, int32_t c,
+                                    const vbits *planes, PLANAR(scratch) * s) {
+    const bnnc_conv_shape *shape = &p->args->shape;
+    const int32_t products = 9 * shape->ic, channel = u->channel + c;
+    PLANAR(natural_words)(planes, p->planes, s->words);
+    for (int32_t i = 0; i < 8 * BNNC_PLANAR_BYTES; i++)
+        s->sums[i] = 2 * s->words[i] - products;
+    if (p->args->border)
+        ISA(planar_restore_border)(p, u, p->args->border + 9 * channel, s->sums);
+    for (int32_t row = 0; row < u->rows; row++) {
+        const int32_t *sums = s->sums + row * p->row_bytes * 8;
+        int64_t first = u->first + (int64_t)row * shape->ow;
+        if (p->args->raw)
+            memcpy(p->args->out + ((int64_t)u->batch_index * shape->oc + channel) * shape->oh * shape->ow + first, sums,
+                   (size_t)u->count * sizeof *sums);
+        else
+            ISA(epilogue_run_i32)(&p->args->epilogue, u->batch_index, channel, first, u->count, sums);
+    }
+}
+
+BNNC_INLINE void PLANAR(residual_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u,
+                                       const PLANAR(residual) * r, PLANAR(scratch) * s, int relu, int sign) {
+    const bnnc_conv_shape *shape = &p->args->shape;
+    const int64_t pixels = (int64_t)shape->oh * shape->ow;
+    const int32_t half = 9 * shape->ic / 2;
+    const vbits *planes = s->planes;
+    for (int32_t c = 0; c < u->channels; c++, planes += p->plane_stride) {
+        int32_t channel = u->channel + c;
+        int64_t at = ((int64_t)u->batch_index * shape->oc + channel) * pixels + u->first;
+        if (!ISA(planar_plain_affine)(r->affine, channel)) {
+            PLANAR(integer_channel)(p, u, c, planes, s);
+            continue;
+        }
+        const float *add = (const float *)r->add->a + at;
+        float *store = (float *)r->store->out + at;
+        if (c + 1 < u->channels)
+            for (int32_t i = 0; i < 8 * BNNC_PLANAR_BYTES; i += 16) {
+                __builtin_prefetch(store + pixels + i, 1);
+                if (add != store)
+                    __builtin_prefetch(add + pixels + i, 0);
+            }
+        const PLANAR(channel) k = PLANAR(channel_of)(r, half, channel);
+        uint8_t *bits = sign ? ISA(planar_frame)(p, u, channel, r->sign_step->out) : NULL;
+        PLANAR(residual_row)(planes, p->planes, half, &k, add, store, bits, relu, sign);
+    }
+}
+
+/* Whether the epilogue is that of a residual block, on a whole tile. */
+static int PLANAR(match_residual)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, PLANAR(residual) * r) {
+    const bnnc_epilogue *e = &p->args->epilogue;
+    const bnnc_step *s = e->steps, *stop = s + e->count;
+    if (p->args->raw || p->args->border || p->args->shape.ic % 2 || u->rows != 1 || u->count != 8 * BNNC_PLANAR_BYTES)
+        return 0;
+    *r = (PLANAR(residual)){0};
+    if (s < stop && s->kind == BNNC_STEP_RELU) {
+        r->relu = 1;
+        s++;
+    }
+    if (stop - s < 3 || s[0].kind != BNNC_STEP_AFFINE || s[1].kind != BNNC_STEP_ADD || s[2].kind != BNNC_STEP_STORE)
+        return 0;
+    r->affine = s;
+    r->add = s + 1;
+    r->store = s + 2;
+    s += 3;
+    if (s < stop && s->kind == BNNC_STEP_SIGN && s->layout == BNNC_BITS_PLANAR && s->compare == BNNC_GE) {
+        r->sign = 1;
+        r->sign_step = s++;
+    }
+    return s == stop;
+}
+
+static void PLANAR(conv_unit)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, void *scratch) {
+    PLANAR(scratch) *s = scratch;
+    const bnnc_epilogue *e = &p->args->epilogue;
+    PLANAR(residual) r;
+    PLANAR(sum_tile)(p, u, s);
+    if (!p->args->raw && !p->args->border && e->steps->kind == BNNC_STEP_THRESHOLD &&
+        e->steps->layout == BNNC_BITS_PLANAR) {
+        PLANAR(threshold_tile)(p, u, s->planes);
+    } else if (PLANAR(match_residual)(p, u, &r)) {
+        if (r.relu && r.sign)
+            PLANAR(residual_tile)(p, u, &r, s, 1, 1);
+        else if (r.relu)
+            PLANAR(residual_tile)(p, u, &r, s, 1, 0);
+        else if (r.sign)
+            PLANAR(residual_tile)(p, u, &r, s, 0, 1);
+        else
+            PLANAR(residual_tile)(p, u, &r, s, 0, 0);
+    } else {
+        for (int32_t c = 0; c < u->channels; c++)
+            PLANAR(integer_channel)(p, u, c, s->planes + c * p->plane_stride, s);
+    }
+}
+
+/* Planes that no block reaches are read as zeros when the sums are. */
+static void PLANAR(clear_planes)(const ISA(planar_plan) * p, void *scratch) {
+    PLANAR(scratch) *s = scratch;
+    for (int32_t c = 0; c < p->part; c++)
+        for (int32_t k = p->planes; k < p->plane_stride; k++)
+            s->planes[c * p->plane_stride + k] = (vbits){0};
+}
+
+static const ISA(planar_width) PLANAR(width) = {sizeof(PLANAR(scratch)), PLANAR(clear_planes), PLANAR(conv_unit)};
+
+#undef vfloats
+#undef vfloats_any
+#undef BNNC_MAGIC
+#undef BNNC_MAGIC_BITS
+#undef BNNC_INTERLEAVE
+#undef BNNC_INTERLEAVE_lo
+#undef BNNC_INTERLEAVE_hi
+#undef vbits
+#undef vbits_any
+#undef PLANAR
+#undef PLANAR_PASTE
+#undef PLANAR_PASTE_
+#undef BNNC_PLANAR_BYTES

@@ -1,0 +1,144 @@
+/* Copying rows of pixels: strided, with padding, and without reading outside the tensor. */
+
+/* even, odd: of the lanes of a and then b every second one, from the first or from the second.
+ * slide: the last lane of carry, then v without its last lane; slide_down: v without its first lane,
+ * then the first lane of next.
+ * interleave_*: a0 b0 a1 b1 ..., its first and its second vector. */
+#if BNNC_VEC_BYTES == 64
+BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
+    __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}
+BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
+    __m512i order = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}
+BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
+    return (vf32)_mm512_alignr_epi32((__m512i)v, (__m512i)carry, 15);
+}
+BNNC_INLINE vf32 ISA(slide_down)(vf32 v, vf32 next) {
+    return (vf32)_mm512_alignr_epi32((__m512i)next, (__m512i)v, 1);
+}
+BNNC_INLINE vf32 ISA(interleave_low)(vf32 a, vf32 b) {
+    __m512i order = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}
+BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
+    __m512i order = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+}
+#elif BNNC_VEC_BYTES == 32
+BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
+    __m256 mixed = _mm256_shuffle_ps((__m256)a, (__m256)b, 0x88);
+    return (vf32)_mm256_permute4x64_pd((__m256d)mixed, 0xD8);
+}
+BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
+    __m256 mixed = _mm256_shuffle_ps((__m256)a, (__m256)b, 0xDD);
+    return (vf32)_mm256_permute4x64_pd((__m256d)mixed, 0xD8);
+}
+BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
+    __m256i between = _mm256_permute2x128_si256((__m256i)carry, (__m256i)v, 0x21);
+    return (vf32)_mm256_alignr_epi8((__m256i)v, between, 12);
+}
+BNNC_INLINE vf32 ISA(slide_down)(vf32 v, vf32 next) {
+    __m256i between = _mm256_permute2x128_si256((__m256i)v, (__m256i)next, 0x21);
+    return (vf32)_mm256_alignr_epi8(between, (__m256i)v, 4);
+}
+BNNC_INLINE vf32 ISA(interleave_low)(vf32 a, vf32 b) {
+    __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b), high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    return (vf32)_mm256_permute2f128_ps(low, high, 0x20);
+}
+BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
+    __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b), high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    return (vf32)_mm256_permute2f128_ps(low, high, 0x31);
+}
+#elif defined(__SSE2__)
+BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
+    return (vf32)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88);
+}
+BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
+    return (vf32)_mm_shuffle_ps((__m128)a, (__m128)b, 0xDD);
+}
+BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
+    __m128 rotated = _mm_shuffle_ps((__m128)v, (__m128)v, 0x90);
+    return (vf32)_mm_move_ss(rotated, _mm_shuffle_ps((__m128)carry, (__m128)carry, 0xFF));
+}
+BNNC_INLINE vf32 ISA(slide_down)(vf32 v, vf32 next) {
+    __m128 rotated = _mm_move_ss((__m128)v, (__m128)next);
+    return (vf32)_mm_shuffle_ps(rotated, rotated, 0x39);
+}
+BNNC_INLINE vf32 ISA(interleave_low)(vf32 a, vf32 b) {
+    return (vf32)_mm_unpacklo_ps((__m128)a, (__m128)b);
+}
+BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
+    return (vf32)_mm_unpackhi_ps((__m128)a, (__m128)b);
+}
+#else
+BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
+    return (vf32){a[0], a[2], b[0], b[2]};
+}
+BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
+    return (vf32){a[1], a[3], b[1], b[3]};
+}
+BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
+    return (vf32){carry[3], v[0], v[1], v[2]};
+}
+BNNC_INLINE vf32 ISA(slide_down)(vf32 v, vf32 next) {
+    return (vf32){v[1], v[2], v[3], next[0]};
+}
+BNNC_INLINE vf32 ISA(interleave_low)(vf32 a, vf32 b) {
+    return (vf32){a[0], b[0], a[1], b[1]};
+}
+BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
+    return (vf32){a[2], b[2], a[3], b[3]};
+}
+#endif
+
+/* to[i] = value for 0 <= i < count; up to a vector behind that is overwritten. */
+BNNC_INLINE void ISA(fill_row)(float *to, float value, int64_t count) {
+    for (int64_t i = 0; i < count; i += BNNC_LANES)
+        f32_store(to + i, f32_set(value));
+}
+
+/* to[i] = from[i * stride] for 0 <= i < count; up to a vector behind that is overwritten. Nothing
+ * at or behind `end` is read. */
+BNNC_INLINE void ISA(take_row)(float *restrict to, const float *from, const float *end, int64_t count, int32_t stride) {
+    int64_t i = 0;
+    if (stride == 1) {
+        int64_t safe = BNNC_MIN(count, end - from - (BNNC_LANES - 1));
+        for (; i < safe; i += BNNC_LANES)
+            f32_store(to + i, f32_load(from + i));
+    } else if (stride == 2) {
+        int64_t safe = BNNC_MIN(count, (end - from) / 2 - (BNNC_LANES - 1));
+        for (; i < safe; i += BNNC_LANES)
+            f32_store(to + i, ISA(even)(f32_load(from + 2 * i), f32_load(from + 2 * i + BNNC_LANES)));
+    }
+    for (; i < count; i++)
+        to[i] = from[i * stride];
+}
+
+/* Outputs [low, high) of a row find their input inside it. */
+typedef struct {
+    int64_t low, high;
+} ISA(span);
+
+/* The x with 0 <= x * stride + shift < width. */
+BNNC_INLINE ISA(span) ISA(span_inside)(int64_t width, int32_t stride, int64_t shift) {
+    if (stride == 1)
+        return (ISA(span)){-shift, width - shift};
+    int64_t low = shift < 0 ? (stride - 1 - shift) / stride : 0;
+    int64_t high = width - 1 < shift ? 0 : (width - 1 - shift) / stride + 1;
+    return (ISA(span)){low, high};
+}
+
+/* The part [begin, end) of a row, strided and padded with zeros at both sides:
+ * to[x - begin] = row[x * stride + shift] where that lies in the row, else 0. */
+BNNC_INLINE void ISA(padded_row)(float *restrict to, const float *row, const float *tensor_end, ISA(span) inside,
+                                 int64_t begin, int64_t end, int32_t stride, int64_t shift) {
+    int64_t low = BNNC_MIN(BNNC_MAX(inside.low, begin), end), high = BNNC_MAX(BNNC_MIN(inside.high, end), low);
+    if (low > begin)
+        ISA(fill_row)(to, 0, low - begin);
+    ISA(take_row)(to + (low - begin), row + low * stride + shift, tensor_end, high - low, stride);
+    if (end > high)
+        ISA(fill_row)(to + (high - begin), 0, end - high);
+}

@@ -1,0 +1,312 @@
+"""Calls single C kernels from Python.
+
+The runtime is compiled once into a library whose internal functions are visible; a test fills an
+argument struct with arrays and runs a kernel of one instruction set's table on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cffi
+import numpy as np
+
+from bnnc.ir.graph import Node
+from bnnc.ir.ops import OPS
+from bnnc.ir.types import DType
+
+RUNTIME_C = Path(__file__).parents[2] / "runtime_c"
+FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+ISAS = ("portable", "avx2", "avx512")
+TILE = 512
+SCRATCH_BYTES = 1 << 20
+STEPS = (
+    *("affine", "relu", "prelu", "clip", "unary"),
+    *("add", "mul", "scale", "store", "sign", "threshold"),
+)
+
+_EXTRA_CDEF = """
+typedef struct bnnc_pool bnnc_pool;
+const bnnc_isa_table *bnnc_supported_table(const char *name);
+const bnnc_isa_table *bnnc_active(void);
+const char *bnnc_isa(void);
+int bnnc_set_isa(const char *name);
+const char *bnnc_strerror(int code);
+uint32_t bnnc_abi_version(void);
+bnnc_pool *bnnc_pool_create(int threads);
+void bnnc_pool_destroy(bnnc_pool *pool);
+void bnnc_parallel(bnnc_pool *pool, const bnnc_kernel *kernel, const void *args, void *scratch);
+"""
+
+
+def compiler() -> list[str]:
+    """The command of the C compiler the tests use: ``$CC``, or the first of the usual ones on the
+    path; empty if there is none."""
+    if named := os.environ.get("CC"):
+        return shlex.split(named)
+    return [path for path in map(shutil.which, ("cc", "gcc", "clang")) if path][:1]
+
+
+def sources() -> list[Path]:
+    """The runtime's C files."""
+    return sorted([*RUNTIME_C.glob("*.c"), *RUNTIME_C.glob("isa/*.c")])
+
+
+def cdef() -> str:
+    """What kernel.h declares between its cdef marks, as cffi reads it."""
+    text = (RUNTIME_C / "kernel.h").read_text()
+    inside = text.split("/* cdef begin */")[1].split("/* cdef end */")[0]
+    return inside + _EXTRA_CDEF
+
+
+def cache_folder() -> Path:
+    """A folder of this user's own for compiled test libraries."""
+    folder = Path(tempfile.gettempdir()) / f"bnnc-tests-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def compile_cached(file: Path, flags: Sequence[str]) -> Path:
+    """Compile one file to an object, unless that has been done with the same content and flags.
+
+    Raises:
+        subprocess.CalledProcessError: if the compiler refuses; its message is in ``stderr``.
+    """
+    cc = compiler()
+    assert cc, "there is no C compiler on the path"
+    digest = hashlib.sha256(repr([*cc, *flags]).encode())
+    for path in [file, *included()]:
+        digest.update(str(path).encode())
+        digest.update(path.read_bytes())
+    made = cache_folder() / f"{file.stem}-{digest.hexdigest()[:24]}.o"
+    if not made.exists():
+        draft = made.with_name(f"{made.name}.{os.getpid()}")
+        command = [*cc, *flags, "-c", "-o", str(draft), str(file)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        draft.rename(made)
+    return made
+
+
+def link_cached(objects: Sequence[Path], flags: Sequence[str] = ()) -> Path:
+    """Link objects of :func:`compile_cached` to a shared library, with the same memory."""
+    cc = compiler()
+    assert cc, "there is no C compiler on the path"
+    digest = hashlib.sha256(repr([*cc, *flags, *map(str, objects)]).encode())
+    made = cache_folder() / f"runtime-{digest.hexdigest()[:24]}.so"
+    if not made.exists():
+        draft = made.with_name(f"{made.name}.{os.getpid()}")
+        command = [*cc, "-shared", *flags, "-o", str(draft), *map(str, objects), "-lm", "-lpthread"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        draft.rename(made)
+    return made
+
+
+def included() -> list[Path]:
+    """Every header and kernel template."""
+    return sorted([*RUNTIME_C.rglob("*.h"), *RUNTIME_C.rglob("*.inl")])
+
+
+@functools.cache
+def library() -> tuple[cffi.FFI, Any]:
+    """The runtime with its internal functions visible: (ffi, lib)."""
+    visible = '-DBNNC_INTERNAL=__attribute__((visibility("default")))'
+    with ThreadPoolExecutor(2) as workers:
+        flags = [*FLAGS, visible]
+        objects = list(workers.map(lambda file: compile_cached(file, flags), sources()))
+    path = link_cached(objects)
+    ffi = cffi.FFI()
+    ffi.cdef(cdef())
+    return ffi, ffi.dlopen(str(path))
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One instruction set's kernels."""
+
+    name: str
+    table: Any
+
+    def run(
+        self, kernel: str, args: Any, splits: Sequence[float] = (), scratch: Any = None
+    ) -> None:
+        """Run all units of ``kernel``.
+
+        Args:
+            kernel: its name in the table.
+            args: a struct from :class:`Arguments`.
+            splits: where the units are cut into ranges, as fractions of their number; the ranges
+                run in an order that begins in the middle, each with scratch full of garbage.
+            scratch: memory to use; fresh if None.
+        """
+        entry = getattr(self.table, kernel)
+        units = entry.units(args.pointer)
+        assert units >= 0
+        cuts = sorted({0, units, *(int(units * fraction) for fraction in splits)})
+        ranges = list(itertools.pairwise(cuts))
+        memory = aligned(SCRATCH_BYTES) if scratch is None else scratch
+        ffi, _ = library()
+        for begin, end in ranges[len(ranges) // 2 :] + ranges[: len(ranges) // 2]:
+            memory[:] = 0xAB
+            entry.run(args.pointer, begin, end, ffi.cast("void *", memory.ctypes.data))
+
+
+def isa(name: str) -> Isa | None:
+    """The kernels for ``name``, or None where this machine cannot run them."""
+    ffi, lib = library()
+    table = lib.bnnc_supported_table(name.encode())
+    return None if table == ffi.NULL else Isa(name, table)
+
+
+def aligned(count: int, dtype: Any = np.uint8, fill: int = 0xAB) -> np.ndarray:
+    """A flat array whose first byte is aligned to 64, every byte ``fill``."""
+    dtype = np.dtype(dtype)
+    raw = np.full(count * dtype.itemsize + 64, fill, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count * dtype.itemsize].view(dtype)
+
+
+class Guarded:
+    """An output array between guard bytes, to see that nothing else was written.
+
+    Attributes:
+        array: the array, C-contiguous; its bytes are 0xCD until written.
+    """
+
+    def __init__(
+        self, shape: Sequence[int] | int, dtype: Any = np.float32, align: int = 64
+    ) -> None:
+        dtype = np.dtype(dtype)
+        count = int(np.prod(shape))
+        size = count * dtype.itemsize
+        self._raw = np.full(size + 512, 0xCD, np.uint8)
+        start = 128 + (-(self._raw.ctypes.data + 128) % 64) + (0 if align == 64 else align)
+        self._ends = (start, start + size)
+        self.array = self._raw[start : start + size].view(dtype).reshape(shape)
+
+    def check(self) -> np.ndarray:
+        """The array, after asserting that the bytes around it are untouched."""
+        start, stop = self._ends
+        assert (self._raw[:start] == 0xCD).all(), "written before the output"
+        assert (self._raw[stop:] == 0xCD).all(), "written behind the output"
+        return self.array
+
+
+class Arguments:
+    """An argument struct and the arrays it points to.
+
+    Fields are given by name: numbers, arrays (a pointer to their data; they are kept alive),
+    sequences for array fields, dicts for nested structs, and :class:`Epilogue`.
+    """
+
+    def __init__(self, type_name: str, **fields: Any) -> None:
+        ffi, _ = library()
+        self._kept: list[Any] = []
+        self.struct = ffi.new(f"{type_name} *")
+        self.pointer = ffi.cast("const void *", self.struct)
+        self._fill(self.struct, fields)
+
+    def _fill(self, struct: Any, fields: dict[str, Any]) -> None:
+        ffi, _ = library()
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray):
+                self._kept.append(value)
+                assert value.flags.c_contiguous
+                setattr(struct, name, ffi.cast("void *", value.ctypes.data))
+            elif isinstance(value, dict):
+                self._fill(getattr(struct, name), value)
+            elif isinstance(value, Epilogue):
+                self._kept.append(value)
+                setattr(struct, name, value.struct[0])
+            elif value is None:
+                setattr(struct, name, ffi.NULL)
+            else:
+                setattr(struct, name, value)
+
+
+class Epilogue:
+    """A bnnc_epilogue; ``steps`` are (kind, fields) with kinds as in bnnc.ir.epilogue.
+
+    Fields are those of bnnc_step: numbers, arrays for a, b and out, ``compare`` as "ge", "gt",
+    "nlt", "nle", ``layout`` as "bits_nhwc" or "bits_planar", ``function`` as its number.
+    """
+
+    COMPARES = ("ge", "gt", "nlt", "nle")
+    LAYOUTS = ("bits_nhwc", "bits_planar")
+
+    def __init__(
+        self,
+        steps: Sequence[tuple[str, dict[str, Any]]],
+        channels: int,
+        height: int = 1,
+        width: int = 1,
+    ) -> None:
+        ffi, _ = library()
+        self._kept: list[Any] = []
+        array = ffi.new("bnnc_step[]", max(1, len(steps)))
+        for step, (kind, fields) in zip(array, steps):
+            step.kind = STEPS.index(kind)
+            for name, value in fields.items():
+                if name == "compare":
+                    step.compare = self.COMPARES.index(value)
+                elif name == "layout":
+                    step.layout = self.LAYOUTS.index(value)
+                elif isinstance(value, np.ndarray):
+                    self._kept.append(value)
+                    setattr(step, name, ffi.cast("void *", value.ctypes.data))
+                else:
+                    setattr(step, name, value)
+        self._kept.append(array)
+        self.struct = ffi.new("bnnc_epilogue *")
+        self.struct.steps = array
+        self.struct.count = len(steps)
+        self.struct.channels = channels
+        self.struct.height = height
+        self.struct.width = width
+
+
+TYPES = {
+    DType.F32: 0,
+    DType.I32: 1,
+    DType.I64: 2,
+    DType.U8: 3,
+    DType.I8: 4,
+    DType.BOOL: 5,
+}
+"""Element types to BNNC_TYPE_ numbers."""
+
+
+@functools.cache
+def function_codes() -> dict[str, int]:
+    """BNNC_FN_ numbers by name, as the IR spells it (``HardSwish``)."""
+    _, lib = library()
+    names = re.findall(r"BNNC_FN_(\w+)", cdef())
+    return {
+        "".join(part.capitalize() for part in name.split("_")): getattr(lib, f"BNNC_FN_{name}")
+        for name in names
+    }
+
+
+def reference(op: str, *arrays: np.ndarray, **attrs: Any) -> list[np.ndarray]:
+    """What the IR's op makes of ``arrays``."""
+    declared = OPS[op]
+    with np.errstate(all="ignore"):
+        return declared.compute(Node(declared, "", declared.complete(attrs), 0), arrays)
+
+
+def isas() -> Iterator[str]:
+    """Every instruction set a library may hold, best last."""
+    yield from ISAS

@@ -1,0 +1,70 @@
+"""depthwise_f32: float convolutions of every channel by itself, on every instruction set."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from floats import Case, Geometry, geometries, programs, splits
+from harness import Arguments, Isa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def check(isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((g.batch, g.ic, g.ih, g.iw)).astype(np.float32)
+    w = rng.standard_normal((g.oc, 1, *g.kernel)).astype(np.float32)
+    bias = rng.standard_normal(g.oc).astype(np.float32) if seed % 2 else None
+    case = Case(program, (g.batch, g.oc, g.oh, g.ow), rng)
+    args = Arguments(
+        "bnnc_conv_f32_args",
+        shape=g.struct(),
+        x=x,
+        w=w,
+        bias=bias,
+        epilogue=case.epilogue(),
+    )
+    isa.run("depthwise_f32", args, cuts)
+    windows = np.repeat(g.windows(x), g.oc // g.ic, axis=3)
+    raw = np.einsum("yxncpq,cyx->ncpq", windows, w[:, 0].astype(np.float64))
+    case.check(raw if bias is None else raw + bias[:, None, None])
+    before = case.raw_outputs()
+    isa.run("depthwise_f32", args)
+    assert case.raw_outputs() == before, "the result depends on how the work is divided"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    g=geometries(st.integers(1, 1), max_groups=70),
+    multiplier=st.sampled_from([1, 1, 2]),
+    program=programs(),
+    cuts=splits(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_geometry_and_epilogue(
+    isa: Isa,
+    g: Geometry,
+    multiplier: int,
+    program: tuple[str, ...],
+    cuts: list[float],
+    seed: int,
+) -> None:
+    check(isa, dataclasses.replace(g, oc=g.ic * multiplier), program, cuts, seed)
+
+
+@pytest.mark.parametrize(
+    "g",
+    [
+        Geometry(1, 5, 5, 5, 128, 128, strides=(2, 2), pads=(1, 1, 1, 1)),
+        Geometry(1, 2, 2, 2, 5, 1200, pads=(1, 1, 1, 1)),
+        Geometry(1, 2, 2, 2, 130, 260, kernel=(65, 65), strides=(65, 65)),
+        Geometry(1, 2, 2, 2, 30, 40, kernel=(33, 33), pads=(16, 16, 16, 16)),
+        Geometry(1, 3, 3, 3, 16, 16, dilations=(4, 4), pads=(4, 4, 4, 4)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
+def test_wide_rows_and_large_windows(isa: Isa, g: Geometry, program: tuple[str, ...]) -> None:
+    check(isa, g, program, [0.2, 0.7], 1)

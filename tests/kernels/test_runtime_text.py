@@ -1,0 +1,103 @@
+"""runtime_c as text: no warnings, one file or several, formatted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import FLAGS, RUNTIME_C, WARNINGS, compiler, included, sources
+
+
+def compilers() -> list[str]:
+    """Those of the usual compilers that are on the path, each once."""
+    found = {Path(path).resolve() for path in map(shutil.which, ("cc", "gcc", "clang")) if path}
+    return sorted(map(str, found)) or ["cc"]
+
+
+def compile_quietly(cc: str, file: Path, out: Path, *flags: str) -> None:
+    if not compiler():
+        pytest.skip("there is no C compiler on the path")
+    command = [cc, *FLAGS, *WARNINGS, *flags, "-c", str(file), "-o", str(out)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cc", compilers())
+@pytest.mark.parametrize("file", sources(), ids=lambda path: path.name)
+def test_every_file_compiles_without_a_warning(tmp_path: Path, cc: str, file: Path) -> None:
+    compile_quietly(cc, file, tmp_path / "object.o")
+
+
+def inline(file: Path, seen: set[Path]) -> str:
+    """A file with its own includes in place; headers once, templates every time."""
+
+    def replace(match: re.Match[str]) -> str:
+        path = (file.parent / match[1]).resolve()
+        if path.suffix == ".h" and path in seen:
+            return ""
+        seen.add(path)
+        return inline(path, seen)
+
+    return re.sub(r'^#include "([^"]+)"$', replace, file.read_text(), flags=re.MULTILINE)
+
+
+def in_one_file() -> str:
+    """The runtime as a single C file, which shares nothing with others."""
+    seen: set[Path] = set()
+    return "#define BNNC_INTERNAL static __attribute__((unused))\n" + "".join(
+        inline(path, seen) for path in sources()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cc", compilers())
+def test_the_runtime_works_as_a_single_file(tmp_path: Path, cc: str) -> None:
+    file = tmp_path / "all.c"
+    file.write_text(in_one_file())
+    compile_quietly(cc, file, tmp_path / "all.o")
+    nm = shutil.which("nm")
+    if nm:
+        symbols = subprocess.run([nm, tmp_path / "all.o"], capture_output=True, text=True).stdout
+        defined = {line.split()[2] for line in symbols.splitlines() if re.search(r" [TDBR] ", line)}
+        assert defined == {
+            "bnnc_abi_version",
+            "bnnc_isa",
+            "bnnc_pool_create",
+            "bnnc_pool_destroy",
+            "bnnc_set_isa",
+            "bnnc_strerror",
+        }
+
+
+def test_headers_serve_cplusplus(tmp_path: Path) -> None:
+    cxx = shutil.which("c++")
+    if cxx is None:
+        pytest.skip("there is no C++ compiler on the path")
+    file = tmp_path / "user.cpp"
+    file.write_text('#include "bnnc.h"\nint main() { return bnnc_run(0, 0, 0, 0); }\n')
+    command = [cxx, "-Wall", "-Wextra", "-Werror", "-c", f"-I{RUNTIME_C}", str(file)]
+    ran = subprocess.run([*command, "-o", str(tmp_path / "user.o")], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_names_taken_for_an_instruction_set_are_given_back() -> None:
+    taken, given = set(), set()
+    for path in included():
+        text = path.read_text()
+        if path.suffix == ".inl":
+            taken |= set(re.findall(r"^\s*#define (\w+)", text, re.MULTILINE))
+            given |= set(re.findall(r"^\s*#undef (\w+)", text, re.MULTILINE))
+    assert taken == given
+
+
+def test_the_c_files_are_formatted() -> None:
+    tool = shutil.which("clang-format")
+    if tool is None:
+        pytest.skip("clang-format is not installed")
+    files = [str(path) for path in [*sources(), *included()]]
+    ran = subprocess.run([tool, "--dry-run", "-Werror", *files], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
