@@ -1,0 +1,192 @@
+"""Values while importing: named tensors, constants that are not in the graph yet, folding.
+
+A constant enters the graph only when an op that cannot be folded reads it, so that shape
+arithmetic leaves no trace there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import SparseTensorProto, TensorProto
+
+from bnnc.errors import ModelError
+from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.program import Program
+from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES, NARROW, sparse_to_array, to_array
+from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.ops import OPS
+
+MAX_FOLDED_WORK = 5 * 10**8
+"""A node on constants that takes more elementary operations is left to be computed in the run."""
+
+_FOLD_BUDGET = 2**30
+_FOLD_SHARE = 32
+
+
+class Builder:
+    """Builds the graph of one program.
+
+    Attributes:
+        graph: what is built.
+        folder: where external data may lie.
+        narrow: for constants of less than a byte per element, (bits, signed).
+    """
+
+    def __init__(self, graph: Graph, program: Program, folder: Path | None) -> None:
+        self.graph = graph
+        self.folder = folder
+        self.narrow: dict[Value, tuple[int, bool]] = {}
+        self._initializers = program.initializers
+        self._values: dict[str, Value] = {}
+        self._attached: dict[Value, Value] = {}
+        self._names = {name for node in program.nodes for name in node.outputs}
+        self._names.update(program.initializers, (info.name for info in program.inputs))
+        self._uses = Counter(name for node in program.nodes for name in node.inputs)
+        self._uses.update(info.name for info in program.outputs)
+        stored = sum(tensor.ByteSize() for tensor in program.initializers.values())
+        self._budget = _FOLD_BUDGET + _FOLD_SHARE * stored
+
+    # ---- tensors by name ------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        """The tensor called ``name``; an initializer is decoded when first asked for."""
+        if name not in self._values:
+            self._values[name] = self._stored(name)
+        return self._values[name]
+
+    def define(self, name: str, value: Value) -> None:
+        """Let ``value`` be what the model calls ``name``."""
+        self._values[name] = value
+
+    def release(self, names: Iterable[str]) -> None:
+        """Count one use of each name; forget those that nobody reads any more."""
+        for name in names:
+            self._uses[name] -= 1
+            if self._uses[name] <= 0:
+                self._values.pop(name, None)
+
+    def _stored(self, name: str) -> Value:
+        tensor = self._initializers[name]
+        value = self.constant(self.decode(tensor), name)
+        self.note_narrow(value, tensor)
+        return value
+
+    def note_narrow(self, value: Value, tensor: TensorProto | SparseTensorProto) -> None:
+        """Remember that ``value`` holds a tensor of less than a byte per element, if it does."""
+        if isinstance(tensor, TensorProto) and tensor.data_type in NARROW:
+            self.narrow[value] = NARROW[tensor.data_type]
+
+    def decode(self, tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+        """The array of a tensor of the model."""
+        if isinstance(tensor, SparseTensorProto):
+            return sparse_to_array(tensor, self.folder)
+        return to_array(tensor, self.folder)
+
+    # ---- making values --------------------------------------------------------------------
+
+    def constant(self, array: np.ndarray, name: str) -> Value:
+        """A constant outside the graph; :meth:`attach` brings it in."""
+        return _detached("Constant", (), {"data": array}, name).outputs[0]
+
+    def attach(self, value: Value) -> Value:
+        """``value`` as a value of the graph."""
+        data = value.data
+        if data is None:
+            return value
+        if value not in self._attached:
+            self._attached[value] = self.graph.constant(data, value.name)
+        return self._attached[value]
+
+    def free_name(self, wanted: str) -> str:
+        """``wanted``, or the like of it, for a tensor that the model itself does not have."""
+        name, count = wanted, 0
+        while name in self._names:
+            count += 1
+            name = f"{wanted}.{count}"
+        return name
+
+    def apply(
+        self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any], node: OnnxNode
+    ) -> tuple[Value, ...]:
+        """Apply an op of the IR for ``node``: at once where all is constant, else in the graph."""
+        base = next(filter(None, node.outputs), node.title)
+        if all(value is None or value.is_constant for value in inputs):
+            folded = self._fold(op, inputs, attrs, self.free_name(f"{base}/{op}"))
+            if folded is not None:
+                return folded
+        added = self.graph.add(
+            op,
+            [None if value is None else self.attach(value) for value in inputs],
+            attrs,
+            name=node.name,
+            values=[self.free_name(f"{base}/{op}")] * 2,
+        )
+        return added.outputs
+
+    def _fold(
+        self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any], name: str
+    ) -> tuple[Value, ...] | None:
+        """The results as constants, or None where computing them takes too long."""
+        node = _detached(op, tuple(inputs), attrs, name)
+        read = sum(value.type.bytes for value in inputs if value is not None)
+        written = sum(value.type.bytes for value in node.outputs)
+        if written > max(MAX_FOLDED_BYTES, read):
+            raise ModelError(
+                f"would compute a constant of {written / 2**20:.0f} MiB; at most "
+                f"{MAX_FOLDED_BYTES // 2**20} MiB are allowed"
+            )
+        if _work(node) > MAX_FOLDED_WORK:
+            return None
+        self._budget -= read + written
+        if self._budget < 0:
+            raise ModelError("computing the model's constants takes too much memory")
+        arrays = compute(lambda: node.op.compute(node, [v.data if v else None for v in inputs]))
+        return tuple(self.constant(array, name) for array in arrays)
+
+    def rename(self, value: Value, name: str) -> None:
+        """Give a value just made the model's name for it."""
+        value.name = name if value.is_constant else self.graph.unique_name(name)
+
+
+def _work(node: Node) -> int:
+    """About how many elementary operations a node takes; windows also touch their padding."""
+    result = node.outputs[0].type.elements
+    work = result if node.op.macs is None else node.op.macs(node)
+    if "kernel" in node.attrs:
+        work = result * math.prod(node.attrs["kernel"])
+    if "strides" in node.attrs:
+        top, left, bottom, right = node.attrs["pads"]
+        *planes, height, width = node.operand(0).shape
+        work += math.prod(planes) * (height + top + bottom) * (width + left + right)
+    return work
+
+
+def compute(function: Callable[[], Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
+    """Call a numpy computation on constants of a model; what it chokes on is the model's fault.
+
+    Raises:
+        ModelError: if numpy refuses the arrays.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            return function()
+    except (ArithmeticError, LookupError, ValueError, MemoryError) as error:
+        raise ModelError(f"cannot be computed ({error})") from None
+
+
+def _detached(
+    op: str, inputs: tuple[Value | None, ...], attrs: Mapping[str, Any], name: str
+) -> Node:
+    """A node that is in no graph."""
+    declaration = OPS[op]
+    node = Node(declaration, name, declaration.complete(attrs), 0)
+    node.inputs = inputs
+    types = declaration.infer(node)
+    node.outputs = tuple(Value(name, type, node, i) for i, type in enumerate(types))
+    return node

@@ -1,0 +1,173 @@
+"""The way from an ONNX model to a graph, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from onnx import ModelProto, ValueInfoProto
+
+from bnnc.errors import BnncError, ModelError, UnsupportedError
+from bnnc.frontends.onnx.builder import Builder
+from bnnc.frontends.onnx.call import Call, Importer
+from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.inputs import input_types
+from bnnc.frontends.onnx.naming import name_nodes
+from bnnc.frontends.onnx.ops import importer_of
+from bnnc.frontends.onnx.program import Program, flatten
+from bnnc.frontends.onnx.reader import Source, read
+from bnnc.frontends.onnx.schema import NEWEST, check_node, check_types
+from bnnc.frontends.onnx.tensors import DTYPES, type_name
+from bnnc.frontends.onnx.text import listing, quote
+from bnnc.ir.graph import Graph, Value
+from bnnc.ir.types import DType
+
+OLDEST = 7
+"""The oldest version of the standard operator set that is read."""
+
+
+def load(
+    source: str | Path | bytes | ModelProto,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> Graph:
+    """Import an ONNX model.
+
+    Every shape in the graph is fixed. Floats are float32 throughout; inputs and outputs of other
+    widths keep them and are cast. Nodes that compute constants are folded.
+
+    Args:
+        source: a path, the bytes of a file, or a ModelProto (which is not changed).
+        shapes: shapes of inputs, where the model leaves them open. An entry of None leaves that
+            dimension to the model.
+
+    Returns:
+        The graph; ``open_batch`` says that the model left its batch open and 1 was filled in.
+
+    Raises:
+        ModelError: if the model is damaged, contradictory, too large, or open in other dimensions
+            than the batch.
+        UnsupportedError: if it uses something bnnc cannot compile.
+        InputError: if ``shapes`` contradicts the model.
+    """
+    file = source if isinstance(source, (str, Path)) else None
+    try:
+        return _load(read(source), shapes)
+    except BnncError as error:
+        raise error.at(file=file) from None
+
+
+def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> Graph:
+    program = flatten(source.model)
+    name_nodes(program.nodes)
+    importers = _importers(program)
+    types, open_batch = input_types(program.inputs, shapes)
+    graph = Graph(source.model.graph.name or source.name)
+    graph.metadata = {entry.key: entry.value for entry in source.model.metadata_props}
+    builder = Builder(graph, program, source.folder)
+    for name, type in types.items():
+        value = graph.add_input(name, type)
+        builder.define(name, _as_float32(graph, value))
+    for node, importer in zip(program.nodes, importers):
+        try:
+            _import(node, importer, builder)
+        except BnncError as error:
+            raise error.at(node=node.title) from None
+        builder.release(node.inputs)
+    _finish(graph, builder, program)
+    graph.open_batch = open_batch and all(map(_has_open_batch, program.outputs, graph.outputs))
+    return graph
+
+
+def _importers(program: Program) -> list[Importer]:
+    """The importer of every node.
+
+    Raises:
+        UnsupportedError: naming all operators for which there is none.
+    """
+    found = [importer_of(node.domain, node.op) for node in program.nodes]
+    missing: dict[str, list[OnnxNode]] = {}
+    for node, importer in zip(program.nodes, found):
+        if importer is None:
+            operator = f"{node.domain}.{node.op}" if node.domain else node.op
+            missing.setdefault(operator, []).append(node)
+    if missing:
+        told = [
+            f"{quote(operator)} (node {quote(nodes[0].title)}"
+            + (f" and {len(nodes) - 1} more)" if len(nodes) > 1 else ")")
+            for operator, nodes in missing.items()
+        ]
+        noun = "operator" if len(told) == 1 else "operators"
+        raise UnsupportedError(f"uses {noun} that bnnc does not know: {listing(told)}")
+    for node in program.nodes:
+        if node.domain == "" and node.version == 0:
+            raise ModelError("does not say which version of ONNX's operators it uses")
+        if node.domain == "" and not OLDEST <= node.version <= NEWEST:
+            raise UnsupportedError(
+                f"uses version {node.version} of ONNX's operators; versions {OLDEST} to {NEWEST} "
+                "are known",
+                hint="convert the model's opset" if node.version < OLDEST else "update onnx",
+            )
+    return [importer for importer in found if importer is not None]
+
+
+def _import(node: OnnxNode, importer: Importer, builder: Builder) -> None:
+    check_node(node)
+    call = Call(node, builder)
+    check_types(node, call.inputs)
+    results = importer(call)
+    values = (results,) if isinstance(results, Value) else results
+    for name, value in zip_longest(node.outputs, values):
+        if not name:
+            continue
+        if value is None:
+            raise UnsupportedError(f"the output {quote(name)} of {node.op} is not supported")
+        if value in call.made:
+            call.made.discard(value)
+            builder.rename(value, name)
+        builder.define(name, value)
+
+
+def _as_float32(graph: Graph, value: Value) -> Value:
+    """Graph inputs of other float types are cast where they come in."""
+    if value.dtype not in (DType.F16, DType.F64):
+        return value
+    return graph.add(
+        "Cast", [value], {"to": DType.F32}, name=value.name, values=[f"{value.name}/f32"]
+    ).output
+
+
+def _finish(graph: Graph, builder: Builder, program: Program) -> None:
+    """Set the graph's outputs, in the element types the model declares."""
+    outputs = []
+    for info in program.outputs:
+        value = builder.attach(builder.value(info.name))
+        outputs.append(_as_declared(graph, value, info))
+    graph.mark_outputs(outputs, [info.name for info in program.outputs])
+    graph.prune()
+
+
+def _as_declared(graph: Graph, value: Value, info: ValueInfoProto) -> Value:
+    tensor = info.type.tensor_type
+    if tensor.HasField("shape") and len(tensor.shape.dim) != len(value.shape):
+        raise ModelError(
+            f"output {quote(info.name)} is declared with {len(tensor.shape.dim)} dimensions, but "
+            f"has {len(value.shape)}"
+        )
+    declared = DTYPES.get(tensor.elem_type)
+    if declared is None or declared is value.dtype:
+        return value
+    if not (declared.is_float and value.dtype.is_float):
+        raise ModelError(
+            f"output {quote(info.name)} is declared as {type_name(tensor.elem_type)}, but is "
+            f"{value.dtype.value}"
+        )
+    name = f"{value.name}/{declared.value}"
+    return graph.add("Cast", [value], {"to": declared}, name=value.name, values=[name]).output
+
+
+def _has_open_batch(info: ValueInfoProto, value: Value) -> bool:
+    """Whether an output may have an item for each of the batch's: it has one, and the model does
+    not say that it always has."""
+    declared = info.type.tensor_type.shape.dim
+    return value.shape[:1] == (1,) and not (declared and declared[0].HasField("dim_value"))

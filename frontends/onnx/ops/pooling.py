@@ -1,0 +1,137 @@
+"""Pools, over windows and over whole planes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnnc.frontends.onnx.call import Call, Importer
+from bnnc.frontends.onnx.ops.windows import Windows, on_planes, read_windows
+from bnnc.ir.graph import Value
+
+_Pads = tuple[int, int, int, int]
+
+
+def _pool_pads(call: Call, windows: Windows) -> tuple[_Pads, tuple[int, int]]:
+    """The model's pads, and how far ``ceil_mode`` lets the last windows reach beyond them."""
+    pads = windows.explicit_pads()
+    if windows.same or not call.attr_flag("ceil_mode"):
+        return pads, (0, 0)
+    beyond = []
+    for axis in (0, 1):
+        size, before, after = windows.sizes[axis], pads[axis], pads[axis + 2]
+        extent, stride = windows.extents[axis], windows.strides[axis]
+        last = -(-(size + before + after - extent) // stride) * stride
+        if last >= size + before:  # a window that starts in the padding behind does not count
+            last -= stride
+        beyond.append(max(last + extent - (size + before + after), 0))
+    return pads, (beyond[0], beyond[1])
+
+
+def _and_beyond(pads: _Pads, beyond: tuple[int, int]) -> _Pads:
+    return pads[0], pads[1], pads[2] + beyond[0], pads[3] + beyond[1]
+
+
+def _max_pool(call: Call) -> list[Value | None]:
+    x = call.input(0)
+    windows = read_windows(call, x, call.attr_ints("kernel_shape"))
+    attrs = {
+        "kernel": windows.kernel,
+        "strides": windows.strides,
+        "pads": _and_beyond(*_pool_pads(call, windows)),
+        "dilations": windows.dilations,
+    }
+    return [on_planes(call, x, lambda plane: call.add("MaxPool", plane, **attrs)), None]
+
+
+def _average_pool(call: Call) -> Value:
+    """Cells that ``ceil_mode`` adds never count; padded ones count if ``count_include_pad``."""
+    x = call.input(0)
+    windows = read_windows(call, x, call.attr_ints("kernel_shape"))
+    pads, beyond = _pool_pads(call, windows)
+    include = call.attr_flag("count_include_pad") and any(pads)
+
+    def apply(plane: Value) -> Value:
+        around, counted = pads, include
+        if include and (any(beyond) or windows.dilations != (1, 1)):
+            top, left, bottom, right = pads
+            plane = call.add("Pad", plane, pads=(0, 0, top, left, 0, 0, bottom, right))
+            around, counted = (0, 0, 0, 0), False
+        around = _and_beyond(around, beyond)
+        if windows.dilations != (1, 1):
+            return _dilated_average(call, plane, windows, around)
+        return call.add(
+            "AveragePool",
+            plane,
+            kernel=windows.kernel,
+            strides=windows.strides,
+            pads=around,
+            count_include_pad=counted,
+        )
+
+    return on_planes(call, x, apply)
+
+
+def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Value:
+    """A depthwise convolution with ones, divided by how many elements each window meets."""
+    channels = x.shape[1]
+    attrs = {"strides": windows.strides, "pads": pads, "dilations": windows.dilations}
+    ones = np.ones((channels, 1, *windows.kernel), np.float32)
+    total = call.add("Conv", x, call.constant(ones), group=channels, **attrs)
+    plane = call.constant(np.ones((1, 1, *x.shape[2:]), np.float32))
+    count = call.add("Conv", plane, call.constant(ones[:1]), **attrs)
+    return call.add("Div", total, count)
+
+
+def _lp_pool(call: Call) -> Value:
+    """(sum of |x|^p)^(1/p), for p = 1 and 2."""
+    x, order = call.input(0), call.attr_int("p", 2)
+    _check_order(call, order)
+    windows = read_windows(call, x, call.attr_ints("kernel_shape"))
+    pads, beyond = _pool_pads(call, windows)
+    channels = x.shape[1]
+    attrs = {
+        "strides": windows.strides,
+        "pads": _and_beyond(pads, beyond),
+        "dilations": windows.dilations,
+        "group": channels,
+    }
+    ones = call.constant(np.ones((channels, 1, *windows.kernel), np.float32))
+    powers = call.add("Abs", x) if order == 1 else call.add("Mul", x, x)
+    total = on_planes(call, powers, lambda plane: call.add("Conv", plane, ones, **attrs))
+    return total if order == 1 else call.add("Sqrt", total)
+
+
+def _check_order(call: Call, order: int) -> None:
+    if order not in (1, 2):
+        raise call.unsupported(f"of order {order} is not supported; 1 and 2 are")
+
+
+def _global(op: str) -> Importer:
+    """A reduction over everything but batch and channels."""
+
+    def importer(call: Call) -> Value:
+        x = call.input(0)
+        if len(x.shape) < 3:
+            raise call.error(f"needs an input of 3 or more axes, but it has {len(x.shape)}")
+        return call.add(op, x, axes=tuple(range(2, len(x.shape))), keepdims=True)
+
+    return importer
+
+
+def _global_lp_pool(call: Call) -> Value:
+    order = call.attr_int("p", 2)
+    _check_order(call, order)
+    value = _global(f"ReduceL{order}")(call)
+    assert isinstance(value, Value)
+    return value
+
+
+POOLING: dict[str, Importer] = {
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "LpPool": _lp_pool,
+    "GlobalAveragePool": _global("ReduceMean"),
+    "GlobalMaxPool": _global("ReduceMax"),
+    "GlobalLpPool": _global_lp_pool,
+}
+"""Importers by operator."""

@@ -1,0 +1,124 @@
+"""What convolutions and pools share: windows over one or two axes, and how they are padded.
+
+The IR knows windows over H and W only. An operator on (N, C, L) works on (N, C, 1, L); the
+helpers here add the missing leading entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bnnc.errors import UnsupportedError
+from bnnc.frontends.onnx.call import Call
+from bnnc.frontends.onnx.text import dims
+from bnnc.ir.graph import Value
+
+LARGEST = 2**31 - 1
+LARGEST_KERNEL = 2**15
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over H and W.
+
+    Attributes:
+        sizes: H and W of the input.
+        kernel: KH and KW.
+        strides: along H and W.
+        dilations: along H and W.
+        pads: (top, left, bottom, right) as the model gives them, None where ``auto_pad`` decides.
+        auto_pad: ``NOTSET``, ``SAME_UPPER``, ``SAME_LOWER`` or ``VALID``.
+    """
+
+    sizes: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    auto_pad: str
+
+    @property
+    def extents(self) -> tuple[int, int]:
+        """How far a window reaches along H and W."""
+        (kh, kw), (dh, dw) = self.kernel, self.dilations
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+
+    @property
+    def same(self) -> bool:
+        """Whether the output's size follows from the input's and the stride alone."""
+        return self.auto_pad.startswith("SAME")
+
+    def same_pads(self) -> tuple[int, int, int, int]:
+        """Pads that give ceil(size / stride) windows; the odd one goes below or above."""
+        pairs = []
+        for size, extent, stride in zip(self.sizes, self.extents, self.strides):
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+            pairs.append(self.split(total))
+        (top, bottom), (left, right) = pairs
+        return top, left, bottom, right
+
+    def split(self, total: int) -> tuple[int, int]:
+        """``total`` pads before and after."""
+        small = total // 2
+        return (total - small, small) if self.auto_pad == "SAME_LOWER" else (small, total - small)
+
+    def explicit_pads(self) -> tuple[int, int, int, int]:
+        """The pads of a convolution."""
+        if self.same:
+            return self.same_pads()
+        return self.pads
+
+
+def read_windows(call: Call, x: Value, kernel: Sequence[int]) -> Windows:
+    """The windows of a node on ``x`` of shape (N, C, L) or (N, C, H, W).
+
+    Raises:
+        ModelError: if an attribute has the wrong length or a value out of range.
+        UnsupportedError: for more than two axes.
+    """
+    axes = len(x.shape) - 2
+    if axes > 2:
+        raise UnsupportedError(f"{call.op} over {axes} axes is not supported; one or two are")
+    if axes < 1:
+        raise call.error(f"needs an input of 3 or 4 axes, but it is {dims(x.shape)}")
+
+    def numbers(name: str, least: int, given: Sequence[int], count: int = axes) -> list[int]:
+        most = LARGEST_KERNEL if name == "kernel" else LARGEST
+        if len(given) == count and any(number > most for number in given):
+            raise call.error(f"has {name} {list(given)}; none may be larger than {most}")
+        if len(given) != count or not all(least <= number for number in given):
+            raise call.error(
+                f"has {name} {list(given)[:8]}; needs {count} numbers of at least {least}"
+            )
+        return list(given)
+
+    auto_pad = call.attr_string("auto_pad", "NOTSET") or "NOTSET"
+    if auto_pad not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        raise call.error(f"has auto_pad {auto_pad[:20]!r}")
+    ones, zeros = [1] * axes, [0] * 2 * axes
+    pads = call.attr_ints("pads", zeros) if auto_pad == "NOTSET" else zeros
+    pads = numbers("pads", 0, pads, 2 * axes)
+    before, after = [0, *pads[:axes]][-2:], [0, *pads[axes:]][-2:]
+    return Windows(
+        _pair(1, x.shape[2:]),
+        _pair(1, numbers("kernel", 1, kernel)),
+        _pair(1, numbers("strides", 1, call.attr_ints("strides", ones))),
+        _pair(1, numbers("dilations", 1, call.attr_ints("dilations", ones))),
+        (before[0], before[1], after[0], after[1]),
+        auto_pad,
+    )
+
+
+def _pair(missing: int, numbers: Sequence[int]) -> tuple[int, int]:
+    first, second = [missing, *numbers][-2:]
+    return first, second
+
+
+def on_planes(call: Call, x: Value, apply: Callable[[Value], Value]) -> Value:
+    """``apply`` on ``x`` as (N, C, H, W); the result has as many axes as ``x``."""
+    if len(x.shape) == 4:
+        return apply(x)
+    batch, channels, length = x.shape
+    y = apply(call.reshape(x, (batch, channels, 1, length)))
+    return call.reshape(y, (*y.shape[:2], y.shape[3]))

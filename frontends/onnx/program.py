@@ -1,0 +1,141 @@
+"""A model as one flat list of nodes: functions inlined, nodes in order, names checked."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import ModelProto, SparseTensorProto, TensorProto, ValueInfoProto
+
+from bnnc.errors import ModelError
+from bnnc.frontends.onnx.functions import Inliner, OnnxNode, refuse_duplicates
+from bnnc.frontends.onnx.text import listing, quote
+
+
+@dataclass
+class Program:
+    """A flat model.
+
+    Attributes:
+        inputs: what the caller of the model gives.
+        outputs: what it returns.
+        initializers: constants by name, not yet decoded.
+        nodes: every node that an output depends on, producers first.
+    """
+
+    inputs: list[ValueInfoProto]
+    outputs: list[ValueInfoProto]
+    initializers: dict[str, TensorProto | SparseTensorProto]
+    nodes: list[OnnxNode]
+
+
+def flatten(model: ModelProto) -> Program:
+    """The model as a :class:`Program`.
+
+    Raises:
+        ModelError: for tensors that are undefined, defined twice or defined by each other, for
+            functions that call themselves, and for more than ``MAX_NODES`` nodes.
+    """
+    graph = model.graph
+    initializers = _initializers(model)
+    listed = [info.name for info in graph.input]
+    refuse_duplicates(listed, "input of the graph")
+    refuse_duplicates([info.name for info in graph.output], "output of the graph")
+    if not graph.output:
+        raise ModelError("the graph has no outputs")
+    nodes = Inliner(model, {*listed, *initializers}).nodes()
+    producers = _producers(nodes, {*listed, *initializers})
+    ordered = _in_order(nodes, producers)
+    known = {*producers, *initializers, *listed}
+    for info in graph.output:
+        if info.name not in known:
+            raise ModelError(f"nothing computes the graph's output {quote(info.name)}")
+    return Program(
+        inputs=[info for info in graph.input if info.name not in initializers],
+        outputs=list(graph.output),
+        initializers=initializers,
+        nodes=_alive(ordered, producers, [info.name for info in graph.output]),
+    )
+
+
+def _initializers(model: ModelProto) -> dict[str, TensorProto | SparseTensorProto]:
+    named: list[tuple[str, TensorProto | SparseTensorProto]]
+    named = [(tensor.name, tensor) for tensor in model.graph.initializer]
+    named += [(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer]
+    refuse_duplicates([name for name, _ in named], "initializer")
+    return dict(named)
+
+
+# ---- order ------------------------------------------------------------------------------------
+
+
+def _producers(nodes: Sequence[OnnxNode], given: set[str]) -> dict[str, int]:
+    """Which node computes each tensor."""
+    found: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.outputs):
+            if name in found or name in given:
+                raise ModelError(f"tensor {quote(name)} is computed twice", node=node.title)
+            found[name] = index
+    for node in nodes:
+        for name in filter(None, node.inputs):
+            if name not in found and name not in given:
+                raise ModelError(
+                    f"reads tensor {quote(name)}, which nothing computes", node=node.title
+                )
+    return found
+
+
+def _in_order(nodes: Sequence[OnnxNode], producers: Mapping[str, int]) -> list[OnnxNode]:
+    """The nodes with producers first, else in the model's order."""
+    readers: list[list[int]] = [[] for _ in nodes]
+    waiting = [0] * len(nodes)
+    for index, node in enumerate(nodes):
+        for source in {producers[name] for name in node.inputs if name in producers}:
+            readers[source].append(index)
+            waiting[index] += 1
+    ready = [index for index, count in enumerate(waiting) if count == 0]
+    order = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(nodes[index])
+        for reader in readers[index]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, reader)
+    if len(order) < len(nodes):
+        raise _cycle(nodes, producers, waiting)
+    return order
+
+
+def _cycle(
+    nodes: Sequence[OnnxNode], producers: Mapping[str, int], waiting: Sequence[int]
+) -> ModelError:
+    """Walk upstream among the stuck nodes until one comes again: that one is on a cycle."""
+    trail: dict[int, None] = {}
+    index = next(i for i, count in enumerate(waiting) if count)
+    while index not in trail:
+        trail[index] = None
+        sources = (producers[name] for name in nodes[index].inputs if name in producers)
+        index = next(source for source in sources if waiting[source])
+    walked = list(trail)
+    members = [quote(nodes[i].title) for i in walked[walked.index(index) :]]
+    return ModelError(
+        f"depends on itself: the nodes {listing(members, 4)} form a cycle"
+        if len(members) > 1
+        else "depends on itself",
+        node=nodes[index].title,
+    )
+
+
+def _alive(
+    ordered: Sequence[OnnxNode], producers: Mapping[str, int], outputs: Iterable[str]
+) -> list[OnnxNode]:
+    needed = set(outputs)
+    kept = []
+    for node in reversed(ordered):
+        if needed.intersection(filter(None, node.outputs)):
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]

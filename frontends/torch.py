@@ -1,0 +1,145 @@
+"""Torch modules, by way of torch's own ONNX exporters."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from onnx import ModelProto
+
+from bnnc.errors import InputError, ModelError
+from bnnc.frontends import onnx as onnx_frontend
+from bnnc.ir.graph import Graph
+
+_Export = Callable[[torch.nn.Module, "tuple[Any, ...]", "list[str] | None"], ModelProto]
+
+
+def load(
+    module: torch.nn.Module,
+    example_inputs: torch.Tensor | Sequence[Any],
+    *,
+    input_names: Sequence[str] | None = None,
+    exporter: str = "dynamo",
+) -> Graph:
+    """Import a torch module. Its nodes are called as its submodules are.
+
+    The module is exported in evaluation mode and left as it was.
+
+    Args:
+        module: the module.
+        example_inputs: what its ``forward`` takes; shapes, the batch too, are fixed to these.
+        input_names: names of the graph's inputs; by default those of ``forward``'s parameters.
+        exporter: ``dynamo``, torch's newer exporter (which gives way to the older one where it
+            fails or onnxscript is missing), or ``torchscript``, the older one.
+
+    Raises:
+        InputError: if an argument does not fit.
+        ModelError: if torch cannot export the module, or as :func:`bnnc.frontends.onnx.load`.
+    """
+    if exporter not in _EXPORTERS:
+        raise InputError(
+            f"there is no exporter {exporter!r}", hint=f"use one of {', '.join(_EXPORTERS)}"
+        )
+    arguments = _arguments(example_inputs)
+    names = list(input_names) if input_names is not None else _parameter_names(module, arguments)
+    with _evaluating(module), _quiet(), torch.no_grad():
+        model = _export(module, arguments, names, exporter)
+    graph = onnx_frontend.load(model)
+    graph.name = type(module).__name__
+    return graph
+
+
+def _arguments(given: torch.Tensor | Sequence[Any]) -> tuple[Any, ...]:
+    arguments = (given,) if isinstance(given, torch.Tensor) else tuple(given)
+    for argument in arguments:
+        if not isinstance(argument, torch.Tensor):
+            raise InputError(
+                f"example_inputs holds a {type(argument).__name__}", hint="give torch tensors"
+            )
+    return arguments
+
+
+def _parameter_names(module: torch.nn.Module, arguments: Sequence[Any]) -> list[str] | None:
+    """Names of ``forward``'s parameters; None if it has no name for each argument."""
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(module.forward).parameters.values()
+    names = [parameter.name for parameter in parameters if parameter.kind in plain]
+    return names[: len(arguments)] if len(names) >= len(arguments) else None
+
+
+def _export(
+    module: torch.nn.Module, arguments: tuple[Any, ...], names: list[str] | None, exporter: str
+) -> ModelProto:
+    """Export with ``exporter`` and those after it, until one succeeds."""
+    order = list(_EXPORTERS)
+    failures = []
+    for name in order[order.index(exporter) :]:
+        try:
+            return _EXPORTERS[name](module, arguments, names)
+        except Exception as error:  # an exporter fails in its own ways, and the model's code too
+            failures.append(error)
+    reason = (str(failures[-1]).strip() or type(failures[-1]).__name__).splitlines()[0]
+    raise ModelError(f"torch cannot export {type(module).__name__} to ONNX: {reason}")
+
+
+def _by_dynamo(
+    module: torch.nn.Module, arguments: tuple[Any, ...], names: list[str] | None
+) -> ModelProto:
+    program = torch.onnx.export(module, arguments, input_names=names, dynamo=True, verbose=False)
+    assert program is not None
+    return program.model_proto
+
+
+def _by_torchscript(
+    module: torch.nn.Module, arguments: tuple[Any, ...], names: list[str] | None
+) -> ModelProto:
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        module,
+        arguments,
+        buffer,  # type: ignore[arg-type]  # this exporter takes one, though it does not say so
+        input_names=names,
+        dynamo=False,
+    )
+    model: ModelProto = ModelProto.FromString(buffer.getvalue())
+    return model
+
+
+_EXPORTERS: dict[str, _Export] = {"dynamo": _by_dynamo, "torchscript": _by_torchscript}
+"""Torch's exporters, the one to prefer first."""
+
+
+@contextlib.contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; every submodule's own mode comes back afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings, log lines or progress from the exporters."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    sink = io.StringIO()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,143 @@
+"""Nodes are called as their owner calls them."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import helper
+from onnx_models import info, load, model_of, normal
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def names_of(nodes: list[onnx.NodeProto]) -> list[str]:
+    """Names of the graph's nodes, where each of ``nodes`` reads the one before it."""
+    last = "x"
+    for index, node in enumerate(nodes):
+        node.input[0] = last
+        last = f"v{index}"
+        node.output[:] = [last]
+    constants = {"w": normal(1, 2, 2, 1, 1), "v": normal(2, 2)}
+    graph = load(model_of(nodes, [info("x", shape=[1, 2, 4, 4])], [last], constants))
+    return [node.name for node in graph.nodes()]
+
+
+def node(op: str, name: str = "", scopes: str | None = None) -> onnx.NodeProto:
+    weights = {"Conv": ["w"], "BatchNormalization": ["v"] * 4, "PRelu": ["s"]}.get(op, [])
+    made = helper.make_node(op, ["", *weights], [""], name=name)
+    if scopes is not None:
+        made.metadata_props.add(key=SCOPES, value=scopes)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/encoder/encoder.0/encoder.0.0/conv/Conv", "encoder.0.0.conv"),
+        ("/stem/Conv", "stem"),
+        ("/layers.0/conv/Conv_1", "layers.0.conv"),
+        ("/model/backbone/layer1/layer1.0/conv/Conv", "model.backbone.layer1.0.conv"),
+        ("/a/ab/ab.c/Conv", "a.ab.c"),
+        ("/Conv", "conv"),
+        ("/Conv_3", "conv"),
+    ],
+)
+def test_the_older_torch_exporter(path: str, expected: str) -> None:
+    assert names_of([node("Conv", path)]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "expected"),
+    [
+        ("['', 'encoder', 'encoder.0', 'encoder.0.conv', 'conv2d_3']", "encoder.0.conv"),
+        ("['', 'stem', 'conv2d']", "stem"),
+        ("['', 'conv2d']", "conv"),
+        ("['encoder.0.conv', 'conv2d']", "encoder.0.conv"),
+    ],
+)
+def test_the_newer_torch_exporter(scopes: str, expected: str) -> None:
+    assert names_of([node("Conv", "node_conv2d", scopes)]) == [expected]
+
+
+def test_both_exporters_give_the_same_names() -> None:
+    parts = [("Sign", "b.conv"), ("Conv", "b.conv"), ("BatchNormalization", "b.bn"),
+             ("Relu", "b"), ("Neg", "b"), ("Relu", "b"), ("Tanh", "b.act"), ("Abs", "")]  # fmt: skip
+    older = [node(op, f"/{path.replace('.', '/')}/{op}".replace("//", "/")) for op, path in parts]
+    newer = [node(op, "", str(["", path, op.lower()])) for op, path in parts]
+    expected = [
+        "b.conv.sign",
+        "b.conv",
+        "b.bn",
+        "b.relu",
+        "b.neg",
+        "b.relu_1",
+        "b.act",
+        "abs",
+    ]
+    assert names_of(older) == expected
+    assert names_of(newer) == expected
+
+
+def test_a_module_called_again_is_numbered() -> None:
+    nodes = [node("Conv", "", "['', 'head', 'conv2d']"), node("Conv", "", "['', 'head', 'conv2d_1']")]
+    assert names_of(nodes) == ["head", "head#2"]
+
+
+def test_a_function_never_takes_the_name_of_a_module() -> None:
+    nodes = [
+        node("Relu", "", "['', 'block', 'relu']"),
+        node("Tanh", "", "['', 'block', 'tanh']"),
+        node("Relu", "", "['', 'block', 'block.relu', 'relu_1']"),
+    ]
+    assert names_of(nodes) == ["block.relu_1", "block.tanh", "block.relu"]
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        "not a list",
+        "['unclosed",
+        "{'a': 1}",
+        "[1, 2, 3]",
+        "[__import__('os').system('true'), 'a']",
+        "[" * 5000,
+        "['" + "a" * 20_000 + "', 'b']",
+    ],
+)
+def test_scopes_that_are_no_list_of_strings_are_passed_over(scopes: str) -> None:
+    assert names_of([node("Conv", "mine", scopes)]) == ["mine"]
+
+
+def test_other_exporters_names_are_kept() -> None:
+    nodes = [node("Conv", "model/conv1/Conv2D"), node("Relu", "Relu__12"), node("Relu", "/x/y z")]
+    assert names_of(nodes) == ["model/conv1/Conv2D", "Relu__12", "/x/y z"]
+
+
+def test_a_node_without_a_name_is_called_as_its_output() -> None:
+    assert names_of([node("Conv"), node("Relu")]) == ["v0", "v1"]
+
+
+def test_names_are_data() -> None:
+    strange = '*/ "quoted"\\ \n??/ \N{SNOWMAN}' + "a" * 100_000
+    assert names_of([node("Conv", strange)]) == [strange]
+
+
+def test_every_op_made_for_a_node_carries_its_name() -> None:
+    graph = load(
+        model_of([helper.make_node("Gelu", ["x"], ["y"], name="act")], [info("x", shape=[2])], ["y"])
+    )
+    assert {made.name for made in graph.nodes()} == {"act"}
+    assert {made.origin for made in graph.nodes()} == {("act",)}
+
+
+def test_nodes_of_functions_are_called_after_the_call_too() -> None:
+    body = [helper.make_node("Neg", ["a"], ["t"], name="neg"), helper.make_node("Abs", ["t"], ["b"])]
+    local = helper.make_function("local", "F", ["a"], ["b"], body, [helper.make_opsetid("", 21)])
+    model = model_of(
+        [helper.make_node("F", ["x"], ["y"], domain="local", name="call")],
+        [info("x", shape=[2])],
+        ["y"],
+        domains={"local": 1},
+        functions=[local],
+    )
+    assert [made.name for made in load(model).nodes()] == ["call/neg", "y"]

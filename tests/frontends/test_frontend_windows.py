@@ -1,0 +1,183 @@
+"""Convolutions and pools: padding in all its spellings, one axis and two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from onnx_models import (
+    assert_agrees,
+    assert_node_agrees,
+    few,
+    info,
+    load,
+    model_of,
+    normal,
+    one_node,
+    ops_of,
+    seeds,
+)
+from onnx import helper
+
+from bnnc.errors import ModelError, UnsupportedError
+
+AUTO_PADS = ["SAME_UPPER", "SAME_LOWER", "VALID"]
+
+
+@st.composite
+def windows(draw: st.DrawFn, axes: int, dilated: bool = True) -> dict[str, Any]:
+    """``size`` of an input, and attributes of windows that fit it.
+
+    For "same" pads, onnxruntime knows no dilation and no stride larger than the kernel.
+    """
+    auto_pad = draw(st.sampled_from(["", *AUTO_PADS]))
+    same = auto_pad.startswith("SAME")
+    kernel = draw(st.lists(st.integers(1, 4), min_size=axes, max_size=axes))
+    dilations = [draw(st.integers(1, 2)) if dilated and not same else 1 for _ in kernel]
+    attrs: dict[str, Any] = {
+        "kernel_shape": kernel,
+        "strides": [draw(st.integers(1, min(k, 3) if same else 3)) for k in kernel],
+    }
+    if dilated:
+        attrs["dilations"] = dilations
+    if auto_pad:
+        attrs["auto_pad"] = auto_pad
+    else:
+        attrs["pads"] = [draw(st.integers(0, k - 1)) for k in (*kernel, *kernel)]
+    extents = [d * (k - 1) + 1 for d, k in zip(dilations, kernel)]
+    return {"size": [draw(st.integers(n, n + 7)) for n in extents], "attrs": attrs}
+
+
+@few
+@given(axes=st.integers(1, 2), data=st.data(), group=st.integers(1, 2), seed=seeds)
+def test_conv(axes: int, data: st.DataObject, group: int, seed: int) -> None:
+    case = data.draw(windows(axes))
+    x = normal(seed, 2, 2 * group, *case["size"])
+    w = normal(seed + 1, 3 * group, 2, *case["attrs"]["kernel_shape"])
+    bias = {2: normal(seed + 2, 3 * group)} if data.draw(st.booleans()) else {}
+    graph = assert_node_agrees(
+        "Conv", [x], case["attrs"] | {"group": group}, fixed={1: w, **bias}, tolerance=1e-4
+    )
+    assert ops_of(graph) == (["Conv"] if axes == 2 else ["Reshape", "Conv", "Reshape"])
+
+
+@few
+@given(axes=st.integers(1, 2), data=st.data(), group=st.integers(1, 2), seed=seeds)
+def test_conv_transpose(axes: int, data: st.DataObject, group: int, seed: int) -> None:
+    case = data.draw(windows(axes))
+    attrs = case["attrs"] | {"group": group}
+    attrs["output_padding"] = [data.draw(st.integers(0, s - 1)) for s in attrs["strides"]]
+    x = normal(seed, 1, 2 * group, *case["size"])
+    w = normal(seed + 1, 2 * group, 3, *attrs["kernel_shape"])
+    fulls = [
+        (n - 1) * s + d * (k - 1) + 1
+        for n, s, d, k in zip(
+            case["size"], attrs["strides"], attrs["dilations"], attrs["kernel_shape"]
+        )
+    ]
+    pads = attrs.get("pads", [0] * 2 * axes)
+    assume(all(full > pads[i] + pads[i + axes] for i, full in enumerate(fulls)))
+    assert_node_agrees(
+        "ConvTranspose", [x], attrs, fixed={1: w, 2: normal(seed, 3 * group)}, tolerance=1e-4
+    )
+
+
+@pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("sizes", [[9, 8], [10, 10], [7, 11]])
+def test_conv_transpose_to_a_given_output_shape(auto_pad: str, sizes: list[int]) -> None:
+    attrs = {"strides": [2, 2], "output_shape": sizes, "auto_pad": auto_pad}
+    x, w = normal(1, 1, 2, 4, 4), normal(2, 2, 3, 4, 4)
+    assert_node_agrees("ConvTranspose", [x], attrs, fixed={1: w}, tolerance=1e-4)
+
+
+def test_weights_may_be_computed_from_the_input() -> None:
+    assert_node_agrees("Conv", [normal(1, 1, 2, 6, 6), normal(2, 3, 2, 3, 3)], tolerance=1e-4)
+
+
+@few
+@given(axes=st.integers(1, 2), data=st.data(), ceil=st.booleans(), seed=seeds)
+def test_max_pool(axes: int, data: st.DataObject, ceil: bool, seed: int) -> None:
+    case = data.draw(windows(axes))
+    x = normal(seed, 1, 2, *case["size"])
+    assert_node_agrees("MaxPool", [x], case["attrs"] | {"ceil_mode": int(ceil)})
+
+
+@few
+@given(
+    axes=st.integers(1, 2), data=st.data(), ceil=st.booleans(), include=st.booleans(), seed=seeds
+)
+def test_average_pool(
+    axes: int, data: st.DataObject, ceil: bool, include: bool, seed: int
+) -> None:
+    case = data.draw(windows(axes, dilated=data.draw(st.booleans())))
+    attrs = case["attrs"] | {"ceil_mode": int(ceil), "count_include_pad": int(include)}
+    assert_node_agrees("AveragePool", [normal(seed, 1, 2, *case["size"])], attrs)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_lp_pool(order: int) -> None:
+    attrs = {"kernel_shape": [2, 3], "strides": [1, 2], "pads": [1, 0, 0, 1], "p": order}
+    assert_node_agrees("LpPool", [normal(1, 1, 3, 6, 7)], attrs)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 4, 5)])
+def test_global_pools(op: str, shape: tuple[int, ...]) -> None:
+    assert_node_agrees(op, [normal(1, *shape)])
+
+
+def test_max_pool_of_bytes() -> None:
+    x = np.random.default_rng(1).integers(0, 256, (1, 2, 6, 6)).astype(np.uint8)
+    assert_node_agrees("MaxPool", [x], {"kernel_shape": [2, 2]})
+
+
+def test_max_pool_indices_are_refused() -> None:
+    model, _ = one_node("MaxPool", [normal(1, 1, 1, 4, 4)], {"kernel_shape": [2, 2]}, outputs=2)
+    with pytest.raises(UnsupportedError, match="y0: the output 'y1' of MaxPool is not supported"):
+        load(model)
+
+
+@pytest.mark.parametrize("op", ["Conv", "MaxPool"])
+def test_windows_over_three_axes_are_refused(op: str) -> None:
+    fixed = {1: normal(2, 1, 1, 2, 2, 2)} if op == "Conv" else {}
+    attrs = {"kernel_shape": [2, 2, 2]}
+    model, _ = one_node(op, [normal(1, 1, 1, 4, 4, 4)], attrs, fixed=fixed)
+    with pytest.raises(UnsupportedError, match=f"y0: {op} over 3 axes is not supported"):
+        load(model)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "message"),
+    [
+        ({"strides": [0, 1]}, "Conv has strides [0, 1]; needs 2 numbers of at least 1"),
+        ({"strides": [1]}, "Conv has strides [1]; needs 2 numbers of at least 1"),
+        ({"dilations": [1, -2]}, "Conv has dilations [1, -2]; needs 2 numbers of at least 1"),
+        ({"pads": [0, -1, 0, 0]}, "Conv has pads [0, -1, 0, 0]; needs 4 numbers of at least 0"),
+        ({"pads": [1, 1]}, "Conv has pads [1, 1]; needs 4 numbers of at least 0"),
+        ({"dilations": [2**40, 1]}, f"dilations [{2**40}, 1]; none may be larger than {2**31 - 1}"),
+        ({"dilations": [2**20, 1]}, "larger than its padded input 8x8"),
+        ({"auto_pad": "SOME"}, "Conv has auto_pad 'SOME'"),
+        ({"kernel_shape": [5, 5]}, "Conv says its kernel is 5x5, but its weights have shape"),
+        ({"group": 3}, "Conv has group 3, which does not divide its 4 channels"),
+        ({"group": 0}, "Conv has group 0"),
+        ({"group": -4}, "Conv has group -4"),
+        ({"group": 2}, "weights of shape 2x4x3x3 in 2 group(s) take 8"),
+    ],
+)
+def test_contradictory_windows_are_refused(attrs: dict[str, Any], message: str) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="stem.conv", **attrs)
+    model = model_of([node], [info("x", shape=[1, 4, 8, 8])], ["y"], {"w": normal(1, 2, 4, 3, 3)})
+    with pytest.raises(ModelError) as caught:
+        load(model)
+    assert str(caught.value).startswith("stem.conv: Conv ")
+    assert message in str(caught.value)
+
+
+def test_auto_pad_leaves_no_pad_node() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_LOWER", strides=[2, 2])
+    model = model_of([node], [info("x", shape=[1, 1, 7, 8])], ["y"], {"w": normal(1, 1, 1, 3, 3)})
+    graph = assert_agrees(model, {"x": normal(2, 1, 1, 7, 8)}, 1e-4)
+    assert graph.nodes()[0].attrs["pads"] == (1, 1, 1, 0)
