@@ -1,0 +1,141 @@
+"""Remove what straight-through estimators leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from bnnc.ir.domains import Domains, Exact, Finite
+from bnnc.ir.graph import Graph, Node, Value
+from bnnc.passes.report import Report
+from bnnc.passes.rewriting import same_everywhere
+
+_MAX_TERMS = 8
+_MAX_EXPANSIONS = 24
+
+
+def cancel_detach(graph: Graph, report: Report) -> int:
+    """A float path that is added and subtracted around a sign cancels::
+
+        x -> Sign -> Sub -> Add -> y          x -> Sign -> y
+         `-> f -------'------'
+
+    In exact arithmetic y is the sign; in floats it is the sign and rounding noise. A sum is
+    expanded into terms, the last computed first, so that whatever f is, its two occurrences meet
+    before either is taken apart. It is rewritten only if something cancels and only tensors of
+    few values remain. Equal computations count as the same term.
+    """
+    domains = Domains(graph)
+    numbers = _Numbers(graph)
+    changed = 0
+    for node in graph.nodes():
+        if node.op.name not in ("Add", "Sub") or isinstance(
+            domains.of(node.output), (Finite, Exact)
+        ):
+            continue
+        terms = _remaining_terms(node.output, numbers, domains)
+        if terms is None:
+            continue
+        graph.replace(node.output, _sum(graph, terms, node))
+        changed += 1
+    return changed
+
+
+class _Numbers:
+    """Numbers values so that equal computations get equal numbers, producers before consumers."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._of: dict[Value, int] = {}
+        known: dict[Hashable, int] = {}
+        self.values: list[Value] = []
+        for node in graph.all_nodes():
+            operands = tuple(-1 if v is None else self._of[v] for v in node.inputs)
+            key = (node.op.name, operands, _key(node))
+            for value in node.outputs:
+                number = known.setdefault((key, value.index), len(self.values))
+                if number == len(self.values):
+                    self.values.append(value)
+                self._of[value] = number
+
+    def __getitem__(self, value: Value) -> int:
+        return self._of[value]
+
+
+def _key(node: Node) -> Hashable:
+    if node.op.name == "Input":
+        return id(node)
+    if node.op.name == "Constant" and node.attrs["data"].size > 4096:
+        return id(node.attrs["data"])
+    return tuple((name, _frozen(given)) for name, given in node.attrs.items())
+
+
+def _frozen(given: Any) -> Hashable:
+    if isinstance(given, np.ndarray):
+        return given.dtype.str, given.shape, given.tobytes()
+    return given if isinstance(given, Hashable) else repr(given)
+
+
+def _remaining_terms(
+    value: Value, numbers: _Numbers, domains: Domains
+) -> list[tuple[Value, float]] | None:
+    """``value`` as a sum of few-valued terms with factors, if other terms cancel in it."""
+    terms = {numbers[value]: 1.0}
+    cancelled = False
+    for _ in range(_MAX_EXPANSIONS):
+        rest = [n for n in terms if not _is_few(domains, numbers.values[n])]
+        if not rest:
+            break
+        last = max(rest)
+        parts = _parts(numbers.values[last])
+        if parts is None:
+            return None
+        factor = terms.pop(last)
+        for part, times in parts:
+            number = numbers[part]
+            terms[number] = terms.get(number, 0.0) + factor * times
+            if terms[number] == 0:
+                del terms[number]
+                cancelled = True
+        if len(terms) > _MAX_TERMS:
+            return None
+    found = [(numbers.values[number], factor) for number, factor in sorted(terms.items())]
+    done = all(_is_few(domains, term) for term, _ in found)
+    alive = any(
+        isinstance(domains.of(term), Finite) and term.shape == value.shape for term, _ in found
+    )
+    return found if cancelled and done and alive else None
+
+
+def _is_few(domains: Domains, value: Value) -> bool:
+    return isinstance(domains.of(value), (Finite, Exact))
+
+
+def _parts(value: Value) -> list[tuple[Value, float]] | None:
+    """The terms and factors that a linear node adds up; None if it is not one."""
+    node = value.producer
+    if node.op.name in ("Add", "Sub"):
+        return [(node.operand(0), 1.0), (node.operand(1), 1.0 if node.op.name == "Add" else -1.0)]
+    if node.op.name == "Neg":
+        return [(node.operand(0), -1.0)]
+    if node.op.name in ("Mul", "Div"):
+        for slot in (1, 0) if node.op.name == "Mul" else (1,):
+            number = same_everywhere(node.operand(slot))
+            if number:
+                return [(node.operand(1 - slot), number if node.op.name == "Mul" else 1 / number)]
+    return None
+
+
+def _sum(graph: Graph, terms: list[tuple[Value, float]], after: Node) -> Value:
+    """The sum of the terms, a whole tensor first."""
+    terms = sorted(terms, key=lambda term: term[0].shape != after.output.shape)
+    total: Value | None = None
+    for value, factor in terms:
+        part = value
+        if factor != 1:
+            scale = graph.constant(np.array(factor, value.dtype.numpy), f"{value.name}.factor")
+            part = graph.add("Mul", [value, scale], name=after.name).output
+        total = part if total is None else graph.add("Add", [total, part], name=after.name).output
+    assert total is not None
+    return total

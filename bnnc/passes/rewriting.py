@@ -1,0 +1,45 @@
+"""What passes share: putting a new node in an old one's place, and constants that lie along the
+channel axis."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from bnnc.ir.graph import Graph, Node, Value
+
+
+def inherit(new: Node, *old: Node) -> Node:
+    """Give ``new`` the place in the order of the first of ``old`` and the origins of all."""
+    new.serial = min(node.serial for node in old)
+    new.origin = tuple(dict.fromkeys(name for node in old for name in node.origin))
+    return new
+
+
+def append(graph: Graph, value: Value, op: str, operand: np.ndarray, after: Node) -> Value:
+    """Put ``op(value, operand)`` behind ``value``, under its name, for everyone who reads it."""
+    constant = graph.constant(operand, f"{value.name}.{op.lower()}")
+    node = inherit(graph.add(op, [value, constant], name=after.name, values=[value.name]), after)
+    graph.take_over(value, node.output)
+    return node.output
+
+
+def channel_vector(array: np.ndarray, rank: int, channels: int, axis: int = 1) -> np.ndarray | None:
+    """The vector [channels] that ``array`` is when it is broadcast to a tensor with so many axes
+    and varies along ``axis`` alone; None if it varies along another one."""
+    if array.ndim > rank:
+        return None
+    shape = (1,) * (rank - array.ndim) + array.shape
+    along = shape[axis]
+    if prod(shape) != along or along not in (1, channels):
+        return None
+    return np.broadcast_to(array.reshape(-1), (channels,))
+
+
+def same_everywhere(value: Value) -> float | None:
+    """The number a constant consists of, if it is one number throughout."""
+    data = value.data
+    if data is None or not data.size or not (data == data.flat[0]).all():
+        return None
+    return float(data.flat[0])

@@ -1,0 +1,426 @@
+"""Passes that settle what a model means: graph before, graph after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from nets import F32, Net, apply, assert_close, drawn, feed, node_named, run
+
+from bnnc.errors import InputError, ModelError
+from bnnc.ir import interpreter
+from bnnc.ir.graph import Graph, Value
+from bnnc.ir.types import DType
+from bnnc.passes import SEMANTIC, PassOptions
+from bnnc.passes import run as run_passes
+from bnnc.passes.cancel_detach import cancel_detach
+from bnnc.passes.eliminate import eliminate
+from bnnc.passes.expose_binary import expose_binary
+from bnnc.passes.fold_constants import fold_constants
+from bnnc.passes.input_u8 import input_u8
+from bnnc.passes.resolve_sign_zero import resolve_sign_zero
+from bnnc.passes.sink_transposes import sink_transposes
+
+# ---- eliminate -----------------------------------------------------------------------------------
+
+NOTHINGS: dict[str, Callable[[Net, Value], Value]] = {
+    "Identity": lambda n, x: n("Identity", x),
+    "Cast to the same type": lambda n, x: n("Cast", x, to=F32),
+    "Reshape to the same shape": lambda n, x: n("Reshape", x, shape=x.shape),
+    "Transpose in order": lambda n, x: n("Transpose", x, perm=(0, 1, 2, 3)),
+    "Expand to the same shape": lambda n, x: n("Expand", x, shape=(1, 8, 6, 6)),
+    "Slice of all": lambda n, x: n("Slice", x, starts=(0,), ends=(99,), axes=(2,), steps=(1,)),
+    "Pad by nothing": lambda n, x: n("Pad", x, pads=(0,) * 8),
+    "Concat of one": lambda n, x: n("Concat", x, axis=1),
+    "Clip without bounds": lambda n, x: n("Clip", x),
+    "pool of single elements": lambda n, x: n("MaxPool", x, kernel=(1, 1)),
+    "x + 0": lambda n, x: n("Add", x, 0),
+    "0 + x": lambda n, x: n("Add", np.zeros((8, 1, 1)), x),
+    "x - 0": lambda n, x: n("Sub", x, 0),
+    "x * 1": lambda n, x: n("Mul", x, 1),
+    "x / 1": lambda n, x: n("Div", x, np.ones((8, 1, 1))),
+    "Transposes that cancel": lambda n, x: n(
+        "Transpose", n("Transpose", x, perm=(0, 2, 3, 1)), perm=(0, 3, 1, 2)
+    ),
+    "Reshapes that cancel": lambda n, x: n(
+        "Reshape", n("Reshape", x, shape=(8, 36)), shape=x.shape
+    ),
+    "nearest Resize to the same size": lambda n, x: n(
+        "Resize",
+        x,
+        out_h=6,
+        out_w=6,
+        iy=np.arange(6, dtype=np.int32)[:, None],
+        ix=np.arange(6, dtype=np.int32)[:, None],
+        wy=np.ones((6, 1), np.float32),
+        wx=np.ones((6, 1), np.float32),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTHINGS)
+def test_what_changes_nothing_disappears(name: str) -> None:
+    net = Net()
+    graph = net.returns(net("Relu", NOTHINGS[name](net, net("Neg", net.x))))
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Neg", "Relu"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda n: n("Slice", n.x, starts=(5,), ends=(-99,), axes=(2,), steps=(-1,)),
+        lambda n: n("Add", n.x, np.zeros((2, 8, 6, 6))),
+        lambda n: n("Sub", 0, n.x),
+        lambda n: n("Div", 1, n.x),
+        lambda n: n("Clip", n.x, min=0.0),
+        lambda n: n("Transpose", n.x, perm=(0, 1, 3, 2)),
+        lambda n: n("Cast", n.x, to=DType.I32),
+    ],
+)
+def test_what_changes_something_stays(kept: Callable[[Net], Value]) -> None:
+    net = Net()
+    graph = net.returns(kept(net))
+    before = drawn(graph)
+    assert apply(graph, eliminate).changes == [("eliminate", 0)]
+    assert drawn(graph) == before
+
+
+def test_a_dropped_identity_leaves_the_output_its_name() -> None:
+    net = Net()
+    value = net("Relu", net.x, name="relu")
+    graph = net.graph
+    graph.mark_outputs([net("Identity", value)], ["out"])
+    apply(graph, eliminate)
+    assert graph.outputs == [value] and graph.output_names == ["out"] and value.name == "relu"
+
+
+def test_a_transpose_of_single_pixels_is_a_reshape() -> None:
+    net = Net(2, 8, 1, 1)
+    graph = net.returns(net("Transpose", net.x, perm=(0, 2, 3, 1)))
+    before = run(graph)
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Reshape"]
+    assert_close(run(graph), before)
+
+
+# ---- constants -----------------------------------------------------------------------------------
+
+
+def test_constants_fold_and_keep_their_name() -> None:
+    net = Net()
+    folded = net("Transpose", net("Sign", net.normal(8, 3)), perm=(1, 0), name="w")
+    graph = net.returns(net("MatMul", net("Reshape", net.x, shape=(96, 3)), folded))
+    before = run(graph)
+    apply(graph, fold_constants)
+    assert drawn(graph) == ["Reshape", "MatMul"]
+    assert graph.outputs[0].producer.operand(1).name == "w"
+    assert_close(run(graph), before)
+
+
+# ---- detach --------------------------------------------------------------------------------------
+
+
+def polynomial(net: Net, x: Value) -> Value:
+    """The piecewise quadratic that Bi-Real Net and ReActNet differentiate."""
+    one, zero = net.constant(1), net.constant(0)
+    total = None
+    for low, high, sign in ((-1, 0, 1.0), (0, 1, -1.0)):
+        inside = net(
+            "And", net("GreaterOrEqual", x, net.constant(low)), net("Less", x, net.constant(high))
+        )
+        square = net("Mul", net("Mul", x, x), net.constant(sign))
+        part = net("Where", inside, net("Add", square, net("Mul", x, net.constant(2))), zero)
+        total = part if total is None else net("Add", total, part)
+    assert total is not None
+    return net("Add", total, net("Where", net("GreaterOrEqual", x, one), one, zero))
+
+
+SOFT: dict[str, Callable[[Net, Value], Value]] = {
+    "clip": lambda n, x: n("Clip", x, min=-1.0, max=1.0),
+    "x itself": lambda n, x: x,
+    "tanh": lambda n, x: n("Tanh", x),
+    "a sum with x": lambda n, x: n("Add", n("Mul", x, 2), n("Tanh", x)),
+    "a polynomial": polynomial,
+}
+LEFTOVERS: dict[str, Callable[[Net, Value, Value], Value]] = {
+    "(s - f) + f": lambda n, s, f: n("Add", n("Sub", s, f), f),
+    "f + (s - f)": lambda n, s, f: n("Add", f, n("Sub", s, f)),
+    "(s + f) - f": lambda n, s, f: n("Sub", n("Add", s, f), f),
+    "f - (f - s)": lambda n, s, f: n("Sub", f, n("Sub", f, s)),
+    "s + (-f) + f": lambda n, s, f: n("Add", n("Add", s, n("Neg", f)), f),
+    "(2 s - 2 f) / 2 + f": lambda n, s, f: n(
+        "Add", n("Div", n("Sub", n("Mul", s, 2), n("Mul", f, 2)), 2), f
+    ),
+}
+
+
+@pytest.mark.parametrize("soft", SOFT)
+@pytest.mark.parametrize("leftover", LEFTOVERS)
+def test_a_float_path_around_a_sign_cancels(soft: str, leftover: str) -> None:
+    net = Net()
+    s, f = net.sign(net.x, "s"), SOFT[soft](net, net.x)
+    graph = net.returns(LEFTOVERS[leftover](net, s, f))
+    before = run(graph)
+    apply(graph, cancel_detach, eliminate)
+    assert drawn(graph)[0] == "Sign" and set(drawn(graph)) <= {"Sign", "Mul"}
+    assert_close(run(graph), before)
+
+
+def test_a_float_path_computed_twice_cancels() -> None:
+    net = Net()
+    s = net.sign(net.x)
+    once, again = polynomial(net, net.x), polynomial(net, net.x)
+    graph = net.returns(net("Add", net("Sub", s, once), again))
+    apply(graph, cancel_detach)
+    assert drawn(graph) == ["Sign"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n: n("Add", n("Sub", n("Tanh", n.x), n.x), n.x),
+        lambda n: n("Add", n("Sub", n.sign(n.x), n("Tanh", n.x)), n("Sigmoid", n.x)),
+        lambda n: n("Add", n("Sub", n.sign(n.x), n.x), n("Mul", n.x, 2)),
+        lambda n: n("Add", n.sign(n.x), n.x),
+    ],
+)
+def test_other_sums_stay(form: Callable[[Net], Value]) -> None:
+    net = Net()
+    graph = net.returns(form(net))
+    assert apply(graph, cancel_detach).changes == [("cancel_detach", 0)]
+
+
+# ---- transposes ----------------------------------------------------------------------------------
+
+
+def test_transposes_of_an_nhwc_graph_cancel() -> None:
+    net = Net(2, 8, 6, 6)
+    nhwc = net("Transpose", net.x, perm=(0, 2, 3, 1))
+    y = net("Add", net("Mul", nhwc, net.normal(8)), net.normal(1, 1, 1, 8))
+    y = net("PRelu", y, net.normal(8))
+    y = net("Pad", y, pads=(0, 1, 2, 0, 0, 3, 4, 0), value=1.0)
+    y = net("Concat", y, net("Neg", y), axis=-1)
+    y = net("Slice", y, starts=(1,), ends=(7,), axes=(1,), steps=(1,))
+    y = net("ReduceMax", y, axes=(1,), keepdims=True)
+    graph = net.returns(net("Transpose", y, perm=(0, 3, 1, 2)))
+    before = run(graph)
+    apply(graph, sink_transposes)
+    assert "Transpose" not in drawn(graph)
+    assert_close(run(graph), before)
+
+
+def test_a_global_pool_swallows_a_transpose() -> None:
+    net = Net(2, 8, 6, 6)
+    nhwc = net("Transpose", net.x, perm=(0, 2, 3, 1))
+    graph = net.returns(net("ReduceMean", nhwc, axes=(1, 2), keepdims=False))
+    before = run(graph)
+    apply(graph, sink_transposes)
+    assert drawn(graph) == ["ReduceMean"]
+    assert_close(run(graph), before)
+
+
+def test_a_residual_and_a_gate_in_nhwc_lose_their_transposes() -> None:
+    net = Net(1, 8, 6, 6)
+    a = net("Transpose", net("Relu", net.x), perm=(0, 2, 3, 1))
+    b = net("Transpose", net("Neg", net.x), perm=(0, 2, 3, 1))
+    gate = net("Sigmoid", net("ReduceMean", a, axes=(1, 2), keepdims=True))
+    total = net("Mul", net("Add", a, b), gate)
+    graph = net.returns(net("Transpose", total, perm=(0, 3, 1, 2)))
+    before = run(graph)
+    apply(graph, sink_transposes, eliminate)
+    assert "Transpose" not in drawn(graph)
+    assert_close(run(graph), before)
+
+
+def test_a_transpose_that_cannot_pass_everywhere_stays() -> None:
+    net = Net()
+    nhwc = net("Transpose", net.x, perm=(0, 2, 3, 1))
+    graph = net.returns(net("Relu", nhwc), net("Reshape", nhwc, shape=(36, 8)))
+    assert apply(graph, sink_transposes).changes == [("sink_transposes", 0)]
+
+
+# ---- sign at zero --------------------------------------------------------------------------------
+
+
+def binary_layer(net: Net, x: Value, name: str = "conv") -> Value:
+    return net("Conv", x, net.signs(4, x.shape[1], 3, 3), name=name)
+
+
+@pytest.mark.parametrize(("policy", "zero"), [("positive", 1), ("negative", -1)])
+def test_a_sign_that_feeds_a_binary_layer_takes_the_policys_value_at_zero(
+    policy: str, zero: int
+) -> None:
+    net = Net()
+    graph = net.returns(binary_layer(net, net("MaxPool", net("Sign", net.x), kernel=(2, 2))))
+    report = apply(graph, resolve_sign_zero, sign_zero=policy)
+    assert report.sign_zero_nodes == 1
+    assert [n.attrs["zero"] for n in graph.nodes() if n.op.name == "Sign"] == [zero]
+
+
+def test_strict_leaves_sign_as_onnx_has_it() -> None:
+    net = Net()
+    graph = net.returns(binary_layer(net, net("Sign", net.x)))
+    report = run_passes(graph, SEMANTIC, options=PassOptions(sign_zero="strict"))
+    assert report.sign_zero_nodes == 0
+    (verdict,) = report.verdicts
+    assert not verdict.binary and "strict" in verdict.reason and verdict.name == "conv"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n: n("Sign", n.x),
+        lambda n: n("Conv", n("Sign", n.x), n.normal(4, 8, 3, 3)),
+        lambda n: binary_layer(n, n("Sign", n("Add", n("Sign", n.x), 0.1))),
+        lambda n: binary_layer(n, n("Sign", n("Relu", n.x))),
+    ],
+    ids=["no layer", "float weights", "Sign(Sign(x) + 0.1)", "Sign(Relu(x))"],
+)
+def test_a_sign_that_decides_nothing_stays(form: Callable[[Net], Value]) -> None:
+    net = Net()
+    graph = net.returns(form(net))
+    assert apply(graph, resolve_sign_zero).sign_zero_nodes == 0
+
+
+def test_a_sign_on_latent_weights_counts_only_if_one_is_zero() -> None:
+    for zeros, count in ((0, 0), (3, 1)):
+        net = Net()
+        latent = net.normal(4, 8, 3, 3)
+        latent.reshape(-1)[:zeros] = 0
+        graph = net.returns(net("Conv", net.sign(net.x), net("Sign", latent), name="conv"))
+        report = run_passes(graph, SEMANTIC)
+        assert report.sign_zero_nodes == count
+        assert report.verdicts[0].binary
+        weights = node_named(graph, "conv").operand(1).data
+        assert weights is not None
+        np.testing.assert_array_equal(weights, np.where(latent >= 0, 1, -1))
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(InputError, match="sign-zero is 'up'"):
+        PassOptions(sign_zero="up")
+
+
+# ---- exposing binary products --------------------------------------------------------------------
+
+
+def exposed(graph: Graph, seed: int = 0) -> list[str]:
+    """The drawing after the pass, having checked that it means the same."""
+    before = run(graph, seed)
+    apply(graph, expose_binary)
+    assert_close(run(graph, seed), before)
+    for node in graph.nodes():
+        if node.op.name in ("Conv", "MatMul"):
+            weights = node.operand(1).data
+            assert weights is not None and set(np.unique(weights)) <= {-1, 1}
+            assert node.optional(2) is None
+    return drawn(graph)
+
+
+def test_bipolar_products_of_plus_minus_one_stay() -> None:
+    net = Net()
+    graph = net.returns(net("Conv", net.sign(net.x), net.signs(4, 8, 3, 3), pads=(1, 1, 1, 1)))
+    assert exposed(graph) == ["Sign", "Conv"]
+
+
+def test_scales_and_bias_move_behind_the_convolution() -> None:
+    net = Net()
+    alpha = net.rng.uniform(0.1, 2, (4, 1, 1, 1))
+    weights = net.signs(4, 8, 3, 3) * alpha
+    graph = net.returns(net("Conv", net.sign(net.x), weights, net.normal(4), name="y"))
+    assert exposed(graph) == ["Sign", "Conv", "Mul", "Add"]
+    assert graph.outputs[0].name == "y"
+
+
+@pytest.mark.parametrize("values", [(0, 1), (-0.5, 0.5), (0, 2), (1, 3)])
+def test_activations_that_add_up_exactly_stay(values: tuple[float, float]) -> None:
+    net = Net()
+    x = net("Where", net("GreaterOrEqual", net.x, 0), values[1], values[0])
+    assert exposed(net.returns(binary_layer(net, x))) == ["GreaterOrEqual", "Where", "Conv"]
+
+
+def test_activations_that_round_become_signs() -> None:
+    net = Net()
+    x = net("Where", net("GreaterOrEqual", net.x, 0), 0.3, -0.3)
+    conv = net("Conv", x, net.signs(4, 8, 3, 3), pads=(1, 1, 1, 1))
+    assert exposed(net.returns(conv)) == ["GreaterOrEqual", "Where", "Sign", "Conv", "Mul"]
+
+
+def test_activations_off_centre_become_signs_with_their_padding() -> None:
+    net = Net()
+    x = net("Where", net("GreaterOrEqual", net.x, 0), 0.7, 0)
+    conv = net("Conv", x, net.signs(4, 8, 3, 3), net.normal(4), pads=(1, 0, 1, 2))
+    assert exposed(net.returns(conv)) == [
+        *("GreaterOrEqual", "Where", "Sub", "Sign", "Pad", "Conv", "Mul", "Add"),
+    ]
+
+
+def test_convolutions_of_one_tensor_share_its_signs() -> None:
+    net = Net()
+    x = net("Mul", net.sign(net.x), 0.3)
+    graph = net.returns(binary_layer(net, x, "a"), binary_layer(net, x, "b"))
+    assert exposed(graph).count("Sign") == 2
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (2, 3, 8), (8,)])
+def test_matrix_products_are_exposed_with_two_axes(shape: tuple[int, ...]) -> None:
+    net = Net(*shape)
+    weights = (net.signs(6, 8) * net.rng.uniform(0.5, 1, (6, 1))).T
+    graph = net.returns(net("MatMul", net.sign(net.x), weights, net.normal(6), name="y"))
+    ops = exposed(graph)
+    assert [op for op in ops if op != "Reshape"][:3] == ["Sign", "MatMul", "Mul"]
+    assert graph.outputs[0].name == "y"
+
+
+def test_noise_in_the_weights_disappears() -> None:
+    net = Net()
+    noisy = net.signs(4, 8, 3, 3) * (1 + 2e-7 * net.normal(4, 8, 3, 3))
+    assert len(np.unique(noisy)) > 2
+    assert exposed(net.returns(net("Conv", net.sign(net.x), noisy))) == ["Sign", "Conv"]
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+PREPROCESSING = {"color": "bgr", "scale": 255, "mean": [0.4, 0.45, 0.5], "std": [0.2, 0.3, 0.4]}
+
+
+def test_8_bit_pixels_are_normalised_in_the_graph() -> None:
+    net = Net(1, 3, 4, 5)
+    graph = net.returns(net("Relu", net.x))
+    graph.metadata["bnnc.preprocessing"] = json.dumps(PREPROCESSING)
+    twin = graph.copy()
+    apply(graph, input_u8, input_u8=True)
+    (pixels,) = graph.inputs
+    assert (pixels.name, str(pixels.type)) == ("x", "u8[1x4x5x3]")
+    picture = feed(graph)["x"]
+    mean, std = (np.array(PREPROCESSING[key], np.float32) for key in ("mean", "std"))
+    normal = ((picture / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+    assert_close(interpreter.run(graph, {"x": picture}), interpreter.run(twin, {"x": normal}))
+
+
+def test_pixels_are_left_alone_unless_asked_for() -> None:
+    net = Net(1, 3, 4, 5)
+    graph = net.returns(net("Relu", net.x))
+    assert apply(graph, input_u8).changes == [("input_u8", 0)]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "have no 'bnnc.preprocessing'"),
+        ({"bnnc.preprocessing": "{"}, "cannot be read"),
+        ({"bnnc.preprocessing": "[]"}, "cannot be read"),
+        ({"bnnc.preprocessing": '{"mean": "red"}'}, "cannot be read"),
+        ({"bnnc.preprocessing": '{"mean": [1, 2]}'}, "cannot be read"),
+        ({"bnnc.preprocessing": '{"std": [1, 0, 1]}'}, "divide by zero"),
+    ],
+)
+def test_pixels_need_metadata_that_make_sense(metadata: dict[str, str], message: str) -> None:
+    net = Net(1, 3, 4, 5)
+    graph = net.returns(net("Relu", net.x))
+    graph.metadata |= metadata
+    with pytest.raises(ModelError, match=message):
+        apply(graph, input_u8, input_u8=True)
