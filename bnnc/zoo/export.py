@@ -1,0 +1,167 @@
+"""A network becomes an ONNX file that says how to use it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import errno
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnnc.errors import InputError
+from bnnc.zoo.metadata import describe, labels_for
+from bnnc.zoo.models import find
+
+if TYPE_CHECKING:
+    import onnx
+
+    from bnnc.zoo.centernet import CenterNet
+
+OPSET = 18
+_SETTLED_AT_MOST = 512
+_LARGEST_INPUT = 8192
+
+
+def export(
+    model_id: str,
+    path: str | os.PathLike[str],
+    *,
+    input_size: int | None = None,
+    classes: int = 20,
+    seed: int = 0,
+) -> Path:
+    """Write network ``model_id``, untrained, as an ONNX file.
+
+    Weights are drawn from ``seed``; BatchNorm statistics are measured on smooth noise, so that
+    activations are those of a realistic network. Labels and preprocessing are in the metadata.
+
+    Args:
+        model_id: a key of ``models.MODELS``.
+        path: the file to write.
+        input_size: height and width in pixels; None for the network's own.
+        classes: how many the heatmap tells apart.
+        seed: of everything random.
+
+    Returns the path. Raises InputError for an unknown id, an impossible size, a path that cannot
+    be written, or where torch or onnxscript is not installed.
+    """
+    spec = find(model_id)
+    size = spec.input if input_size is None else input_size
+    if not 1 <= size <= _LARGEST_INPUT:
+        raise InputError(f"an input of {size} pixels", hint=f"use 1 to {_LARGEST_INPUT}")
+    _require_packages()
+    from bnnc.zoo.centernet import build
+    from bnnc.zoo.settle import settle
+
+    model = build(spec, classes, seed=seed)
+    settle(model, min(size, _SETTLED_AT_MOST), min(size, _SETTLED_AT_MOST), seed=seed)
+    return write(model, path, size, size, labels=labels_for(classes), name=spec.id)
+
+
+def write(
+    model: CenterNet,
+    path: str | os.PathLike[str],
+    height: int,
+    width: int,
+    *,
+    labels: Sequence[str],
+    name: str,
+) -> Path:
+    """Write ``model`` as an ONNX file for pictures of ``height`` x ``width``; see :func:`to_onnx`.
+
+    The file appears complete or not at all. Raises InputError where it cannot be written.
+    """
+    target = Path(path)
+    beside = None
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # Opened before the work, so that a hopeless place is known at once.
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
+            proto = to_onnx(model, height, width, labels=labels, name=name)
+            beside.write(proto.SerializeToString())
+        os.chmod(beside.name, 0o666 & ~_umask())
+        os.replace(beside.name, target)
+    except BaseException as error:
+        if beside is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(beside.name)
+        if not isinstance(error, OSError):
+            raise
+        raise InputError(
+            f"cannot be written: {error.strerror}", file=target, hint="choose another place"
+        ) from error
+    return target
+
+
+def to_onnx(
+    model: CenterNet, height: int, width: int, *, labels: Sequence[str], name: str
+) -> onnx.ModelProto:
+    """``model`` in inference mode as ONNX.
+
+    Input ``input`` [1, 3, height, width]; outputs ``heatmap``, ``size``, ``offset``. Binary
+    weights are stored as int8, nodes are named after modules, and the metadata are those of
+    :mod:`bnnc.zoo.metadata`. ``model`` itself is left as it was.
+    """
+    _require_packages()
+    import torch
+
+    from bnnc.zoo.layers import freeze_binary_weights
+    from bnnc.zoo.onnx_file import name_after_modules, store_signs_in_bytes
+
+    deployed = copy.deepcopy(model).cpu().eval()
+    freeze_binary_weights(deployed)
+    with _quietly(), torch.no_grad():
+        program = torch.onnx.export(
+            deployed,
+            (torch.zeros(1, 3, height, width),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["heatmap", "size", "offset"],
+        )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    leaves = {path for path, module in deployed.named_modules() if not any(module.children())}
+    name_after_modules(proto, leaves)
+    store_signs_in_bytes(proto)
+    proto.graph.name = name
+    del proto.metadata_props[:]
+    for key, value in describe(name, labels, model.stride).items():
+        proto.metadata_props.add(key=key, value=value)
+    return proto
+
+
+def _require_packages() -> None:
+    try:
+        import onnxscript  # noqa: F401
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"exporting needs the package {error.name}", hint="pip install 'bnnc[zoo]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
