@@ -54,7 +54,13 @@ class InputError(BnncError):
 
 
 class ToolchainError(BnncError):
-    """No C compiler, or one that failed."""
+    """No C compiler, or one that failed.
+
+    Attributes:
+        details: everything the compiler printed, many lines.
+    """
+
+    details = ""
 
 
 class LibraryError(BnncError):

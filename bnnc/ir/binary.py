@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd, prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -67,11 +67,9 @@ class Packing:
     @property
     def sums_exactly(self) -> bool:
         """Whether float32 adds up ``taps`` products of lo, hi and +-1 without ever rounding."""
-        values = [Fraction(self.low), Fraction(self.high)]
-        unit = Fraction(
-            gcd(*(v.numerator * (values[1 - i].denominator) for i, v in enumerate(values))),
-            values[0].denominator * values[1].denominator,
-        )
+        values = Fraction(self.low), Fraction(self.high)
+        # A float's denominator is a power of two, and so is their least common multiple.
+        unit = Fraction(1, lcm(*(value.denominator for value in values)))
         return max(map(abs, values)) * self.taps <= unit * 2**23
 
 

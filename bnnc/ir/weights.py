@@ -20,16 +20,30 @@ def signs_and_scales(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray] | Non
         +alpha or -alpha but for rounding noise. A channel that is all zero has alpha 0. None if
         there are no such signs.
     """
-    rows = np.abs(weights.reshape(weights.shape[0], -1))
-    alpha = (
-        np.median(rows, axis=1) if rows.shape[1] % 2 else np.sort(rows, 1)[:, rows.shape[1] // 2]
-    )
-    wide = alpha.astype(np.float64)
-    noise = np.minimum(np.maximum(RELATIVE_NOISE * wide, ABSOLUTE_NOISE), 1e-4 * wide)
-    if not (np.abs(rows - wide[:, None]) <= noise[:, None]).all() or not alpha.any():
+    rows = weights.reshape(weights.shape[0], -1)
+    alpha = _scales(rows[:1])
+    if alpha is not None and len(rows) > 1:
+        alpha = _scales(rows)
+    if alpha is None or not alpha.any():
         return None
     alpha = np.where(np.abs(alpha - 1) <= ABSOLUTE_NOISE, 1, alpha).astype(np.float32)
     return weights >= 0, alpha
+
+
+def _scales(rows: np.ndarray) -> np.ndarray | None:
+    """Each row's |number|, if it has but one."""
+    rows = np.abs(rows)
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    alpha = np.array(high)
+    for noisy in np.flatnonzero(low != high):
+        alpha[noisy] = np.partition(rows[noisy], rows.shape[1] // 2)[rows.shape[1] // 2]
+        if alpha[noisy] == 0 or not high[noisy] < 2 * low[noisy]:
+            return None
+    wide = alpha.astype(np.float64)
+    noise = np.minimum(np.maximum(RELATIVE_NOISE * wide, ABSOLUTE_NOISE), 1e-4 * wide)
+    if not ((wide - low <= noise) & (high - wide <= noise)).all():
+        return None
+    return alpha
 
 
 def many_valued(weights: np.ndarray) -> tuple[str, bool]:

@@ -1,0 +1,139 @@
+"""Where the time of a run goes: a layer at a time, by an observer's clock."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bnnc.analysis.report import BINARY_COLOUR, FLOAT_COLOUR, Bar, bar_page, columns
+from bnnc.errors import printable
+from bnnc.runtime import InferenceSession
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer, as it ran.
+
+    Attributes:
+        name, kernel, binary: as in the library's description.
+        macs: multiply-adds it executes.
+        seconds: median over the rounds.
+    """
+
+    name: str
+    kernel: str
+    binary: bool
+    macs: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Multiply-adds a second."""
+        return self.macs / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Layers in the order they run; ``seconds`` is the median of whole runs, unobserved."""
+
+    layers: tuple[LayerTime, ...]
+    seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON document, in milliseconds."""
+        observed = sum(layer.seconds for layer in self.layers) or 1.0
+        return {
+            "milliseconds": 1e3 * self.seconds,
+            "layers": [
+                {
+                    "name": layer.name,
+                    "kernel": layer.kernel,
+                    "binary": layer.binary,
+                    "macs": layer.macs,
+                    "milliseconds": 1e3 * layer.seconds,
+                    "share": layer.seconds / observed,
+                    "gmacs_per_second": layer.rate / 1e9,
+                }
+                for layer in self.layers
+            ],
+        }
+
+
+def profile(
+    session: InferenceSession,
+    feeds: Mapping[str, np.ndarray],
+    *,
+    rounds: int = 10,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Profile:
+    """Run ``rounds`` times observed and as often unobserved, alternately, after one warm-up.
+
+    Raises:
+        InputError: if ``feeds`` does not fit the model.
+    """
+    described = session.info["layers"]
+    times: list[list[float]] = [[] for _ in described]
+    whole: list[float] = []
+    session.run(None, feeds)
+    for turn in range(rounds):
+        progress(f"round {turn + 1} of {rounds}")
+        start = time.perf_counter()
+        session.run(None, feeds)
+        whole.append(time.perf_counter() - start)
+        clock = time.perf_counter()
+
+        def observe(layer: int, _outputs: list[np.ndarray]) -> None:
+            nonlocal clock
+            times[layer].append(time.perf_counter() - clock)
+            clock = time.perf_counter()
+
+        session.run_observed(feeds, observe)
+    layers = tuple(
+        LayerTime(
+            layer["name"],
+            layer["kernel"],
+            layer["binary"],
+            layer["macs"],
+            statistics.median(seconds),
+        )
+        for layer, seconds in zip(described, times)
+    )
+    return Profile(layers, statistics.median(whole))
+
+
+def table(result: Profile) -> str:
+    """A row for each layer."""
+    rows = [("layer", "kernel", "ms", "share", "GMAC/s")]
+    for layer in result.document()["layers"]:
+        rate = f"{layer['gmacs_per_second']:.1f}" if layer["macs"] else ""
+        rows.append(
+            (
+                printable(layer["name"], 60),
+                layer["kernel"],
+                f"{layer['milliseconds']:.3f}",
+                f"{100 * layer['share']:.1f} %",
+                rate,
+            )
+        )
+    return columns(rows, right=(2, 3, 4))
+
+
+def picture(result: Profile, title: str) -> str:
+    """A page of its own: layers as bars of time, binary and float in two colours."""
+    bars = [
+        Bar(
+            layer.name,
+            layer.seconds,
+            f"{1e3 * layer.seconds:.3f} ms",
+            f"{layer.kernel}, {layer.rate / 1e9:.1f} GMAC/s",
+            BINARY_COLOUR if layer.binary else FLOAT_COLOUR,
+        )
+        for layer in result.layers
+    ]
+    legend = (("binary", BINARY_COLOUR), ("float", FLOAT_COLOUR))
+    return bar_page(title, f"{1e3 * result.seconds:.2f} ms a run", legend, bars)

@@ -1,0 +1,95 @@
+"""Arguments that several commands take, declared once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+SIGN_ZERO = ("positive", "negative", "strict")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads of a run (default: the processors this process may use)",
+    )
+
+
+def add_isa(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--isa", metavar="ISA", help="force an instruction set, such as avx2")
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        type=named_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE.npy",
+        help="an input array; once for each input",
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """What settles a model's meaning."""
+    parser.add_argument(
+        "--shape",
+        type=named_shape,
+        action="append",
+        default=[],
+        metavar="NAME=1x3x512x512",
+        help="shape of an input that the model leaves open",
+    )
+    parser.add_argument(
+        "--sign-zero",
+        choices=SIGN_ZERO,
+        default="positive",
+        help="what ONNX Sign gives at zero before a binary layer (default: positive)",
+    )
+    parser.add_argument(
+        "--input-u8", action="store_true", help="take interleaved 8-bit pixels as input"
+    )
+
+
+def model_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`add_model_options` as ``bnnc.compiler`` takes them."""
+    return {
+        "shapes": dict(args.shape) or None,
+        "sign_zero": args.sign_zero,
+        "input_u8": args.input_u8,
+    }
+
+
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """``input=1x3x512x512``."""
+    name, equals, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split("x"))
+    except ValueError:
+        shape = ()
+    if not equals or not name or not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=1x3x512x512")
+    return name, shape
+
+
+def named_file(text: str) -> tuple[str, Path]:
+    """``input=x.npy``."""
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=FILE.npy")
+    return name, Path(path)

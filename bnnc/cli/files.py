@@ -1,0 +1,86 @@
+"""Files that commands read and write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnnc.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def read_arrays(inputs: list[tuple[str, Path]]) -> dict[str, np.ndarray]:
+    """The arrays of ``--input``.
+
+    Raises:
+        InputError: if a file cannot be read or a name is given twice.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, path in inputs:
+        if name in arrays:
+            raise InputError(f"--input {name} is given twice")
+        arrays[name] = read_array(path)
+    return arrays
+
+
+def read_array(path: Path) -> np.ndarray:
+    """An .npy file.
+
+    Raises:
+        InputError: if it cannot be read as one.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or 'cut short'}", file=path) from None
+    except (ValueError, EOFError, SyntaxError):
+        raise InputError("is no array of numpy's (.npy)", file=path) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError("holds several arrays (.npz); one .npy is expected", file=path)
+    return array
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file, complete or not at all; any name will do.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    import zipfile
+
+    import numpy as np
+
+    with _fresh(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, complete or not at all.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    with _fresh(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _fresh(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` that takes its place if all goes well."""
+    fresh = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
+    try:
+        yield fresh
+        os.replace(fresh, path)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=path) from None
+    finally:
+        fresh.unlink(missing_ok=True)

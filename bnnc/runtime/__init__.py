@@ -1,0 +1,8 @@
+"""Loading and running compiled models. Needs numpy and cffi, no compiler, no onnx, no torch."""
+
+from __future__ import annotations
+
+from bnnc.runtime.library import Library
+from bnnc.runtime.session import InferenceSession, TensorInfo, load
+
+__all__ = ["InferenceSession", "Library", "TensorInfo", "load"]

@@ -1,0 +1,217 @@
+"""A compiled model in this process: its C functions and its description.
+
+Instruction sets are chosen once per loaded library, and the dynamic loader loads a path once. So
+that every session gets what it asked for, a file that is already loaded, but was replaced since
+or is wanted with another instruction set, is loaded from a private copy.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import cffi
+
+from bnnc.errors import InputError, LibraryError, printable
+from bnnc.runtime.elf import MAGIC, model_prefix
+
+ABI_VERSION = 1
+DTYPES = {
+    "f16": ("float16", "tensor(float16)"),
+    "f32": ("float32", "tensor(float)"),
+    "f64": ("float64", "tensor(double)"),
+    "i8": ("int8", "tensor(int8)"),
+    "i16": ("int16", "tensor(int16)"),
+    "i32": ("int32", "tensor(int32)"),
+    "i64": ("int64", "tensor(int64)"),
+    "u8": ("uint8", "tensor(uint8)"),
+    "u16": ("uint16", "tensor(uint16)"),
+    "u32": ("uint32", "tensor(uint32)"),
+    "u64": ("uint64", "tensor(uint64)"),
+    "bool": ("bool", "tensor(bool)"),
+}
+"""Element types of inputs and outputs: numpy's name and onnxruntime's."""
+
+_CDEF = """
+typedef struct {{ const void *data; size_t bytes; }} bnnc_output;
+typedef int bnnc_observer(void *user, int layer, int count, const bnnc_output *outputs);
+uint32_t {p}_abi_version(void);
+const char *{p}_model_json(void);
+size_t {p}_arena_bytes(void);
+void *{p}_pool_create(int threads);
+void {p}_pool_destroy(void *pool);
+int {p}_run(void *arena, void *pool, const void *const *inputs, void *const *outputs);
+int {p}_run_observed(void *arena, void *pool, const void *const *inputs, void *const *outputs,
+                     bnnc_observer *observer, void *user);
+const char *{p}_isa(void);
+int {p}_set_isa(const char *name);
+const char *{p}_strerror(int code);
+"""
+_FUNCTIONS = (
+    "abi_version",
+    "model_json",
+    "arena_bytes",
+    "pool_create",
+    "pool_destroy",
+    "run",
+    "run_observed",
+    "isa",
+    "set_isa",
+    "strerror",
+)
+_REBUILD = "compile the model again with this bnnc"
+
+
+class Library:
+    """One loaded model.
+
+    Args:
+        path: a library made by ``bnnc compile``.
+        isa: instruction set to force ("portable", "avx2", "avx512"); default: the best one.
+
+    Attributes:
+        path: the file.
+        info: the description of the model, as parsed from its JSON.
+        arena_bytes: working memory a run needs.
+
+    Raises:
+        LibraryError: if the file is missing, damaged, for another processor or another version
+            of bnnc, or lacks the instruction set.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, isa: str | None = None) -> None:
+        self.path = Path(path)
+        self._handle = _open(self.path, isa)
+        self.ffi = self._handle.ffi
+        self.info: dict[str, Any] = self._handle.info
+        self.arena_bytes = int(self.call("arena_bytes"))
+
+    def call(self, function: str, *args: Any) -> Any:
+        """Call one of the library's C functions; the interpreter lock is released meanwhile."""
+        return self._handle.functions[function](*args)
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return self.ffi.string(self.call("isa")).decode()
+
+    def explain(self, code: int) -> str:
+        """What the library says about an error code."""
+        return self.ffi.string(self.call("strerror", code)).decode("utf-8", "replace")
+
+
+def is_library(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a shared library, by content and not by name.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+
+
+class _Handle:
+    """What the dynamic loader returned, with the functions looked up."""
+
+    def __init__(self, path: Path, file: str, prefix: str, isa: str | None) -> None:
+        self.real_path = os.path.realpath(path)
+        self.ffi = _ffi(prefix)
+        try:
+            library = self.ffi.dlopen(file, self.ffi.RTLD_NOW | self.ffi.RTLD_LOCAL)
+            self.functions = {name: getattr(library, f"{prefix}_{name}") for name in _FUNCTIONS}
+        except (OSError, AttributeError) as error:
+            reason = printable(str(error).replace(file, path.name))
+            raise LibraryError(f"cannot be loaded: {reason}", file=path) from None
+        self._library = library
+        version = self.functions["abi_version"]()
+        if version != ABI_VERSION:
+            raise LibraryError(
+                f"has interface version {version}, this bnnc loads version {ABI_VERSION}",
+                file=path,
+                hint=_REBUILD,
+            )
+        self.info = parse_info(self.ffi.string(self.functions["model_json"]()), path)
+        if isa is not None:
+            self._force(isa, path)
+
+    def _force(self, isa: str, path: Path) -> None:
+        code = self.functions["set_isa"](isa.encode())
+        if code:
+            inside = ", ".join(map(str, self.info.get("compiled", {}).get("isas", []))) or "none"
+            raise LibraryError(
+                f"cannot run with instruction set {printable(isa)!r} here",
+                file=path,
+                hint=f"the library holds {inside}, and this machine must support the one asked for",
+            )
+
+
+def parse_info(text: bytes, path: Path) -> dict[str, Any]:
+    """The model's description, checked as far as running it relies on it.
+
+    Raises:
+        LibraryError: if it is damaged.
+    """
+    try:
+        info = json.loads(text)
+        for tensor in [*info["inputs"], *info["outputs"]]:
+            name, dtype, shape = tensor["name"], tensor["dtype"], tensor["shape"]
+            sound = isinstance(name, str) and dtype in DTYPES
+            if not sound or not all(isinstance(n, int) and n >= 0 for n in shape):
+                raise ValueError
+        for key, kind in (("layers", list), ("compiled", dict), ("metadata", dict)):
+            if not isinstance(info[key], kind):
+                raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise LibraryError("its description is damaged", file=path, hint=_REBUILD) from None
+    return info
+
+
+_loaded: weakref.WeakValueDictionary[tuple[Any, ...], _Handle] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def _open(path: Path, isa: str | None) -> _Handle:
+    prefix = model_prefix(path)
+    if not prefix.isidentifier():
+        raise LibraryError("has malformed symbol names", file=path, hint=_REBUILD)
+    stat = path.stat()
+    identity = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    with _lock:
+        handle = _loaded.get((identity, isa))
+        if handle is None:
+            real_path = os.path.realpath(path)
+            taken = any(
+                key[0] == identity or other.real_path == real_path
+                for key, other in list(_loaded.items())
+            )
+            handle = _open_copy(path, prefix, isa) if taken else None
+            handle = handle or _Handle(path, os.path.abspath(path), prefix, isa)
+            _loaded[(identity, isa)] = handle
+        return handle
+
+
+def _open_copy(path: Path, prefix: str, isa: str | None) -> _Handle:
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
+        twin = os.path.join(folder, "model.so")
+        try:
+            shutil.copyfile(path, twin)
+        except OSError as error:
+            raise LibraryError(f"cannot be copied: {error.strerror}", file=path) from None
+        return _Handle(path, twin, prefix, isa)
+
+
+@functools.cache
+def _ffi(prefix: str) -> cffi.FFI:
+    ffi = cffi.FFI()
+    ffi.cdef(_CDEF.format(p=prefix))
+    return ffi

@@ -1,0 +1,300 @@
+"""What each command does, on a small model."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+X = np.random.default_rng(2).standard_normal((1, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def x_file(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path / "x.npy"
+
+
+# ---- compile ----------------------------------------------------------------------------------
+
+
+def test_compile_ends_with_a_summary(bnnc, model: Path, tmp_path: Path) -> None:
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.so")
+    assert ran.code == 0 and not ran.err
+    for pattern in (
+        r"^tiny: 4 nodes in 2 layers$",
+        r"input +x f32 1x3x8x8$",
+        r"output +y f32 1x8x6x6$",
+        r"binary +1 of 2 convolutions",
+        r"arena .*, weights ",
+        r"x86_64-linux: portable, avx2, avx512|aarch64-linux: portable",
+        r"1 Sign node of ONNX's give 0 at 0; compiled to give \+1",
+        r"^wrote .*tiny\.so, .* in [\d.]+ s$",
+    ):
+        assert re.search(pattern, ran.out, re.MULTILINE), (pattern, ran.out)
+
+
+def test_compile_names_what_could_be_binary_and_is_not(bnnc, model: Path, tmp_path: Path) -> None:
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.so", "--sign-zero", "strict")
+    assert ran.code == 0
+    assert re.search(r"binary +0 of 2", ran.out)
+    assert re.search(r"not block: .*Sign gives 0 at 0", ran.out)
+
+
+def test_compile_can_insist_on_binary(bnnc, model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tiny.so"
+    options = ("--sign-zero", "strict", "--require-binary")
+    ran = bnnc("compile", model, "-o", output, *options)
+    assert ran.code == 1 and "block: is not binary" in ran.err and not output.exists()
+
+
+def test_compile_speaks_json(bnnc, model: Path, tmp_path: Path) -> None:
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.so", "--json")
+    document = json.loads(ran.out)
+    assert document["binary"] == 1 and document["files"][0]["bytes"] > 0
+    assert [layer["name"] for layer in document["float"]] == ["stem"]
+
+
+def test_compile_emits_c(bnnc, model: Path, tmp_path: Path) -> None:
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.c", "--emit", "c")
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "tiny.h").exists() and "layer_0" in (tmp_path / "tiny.c").read_text()
+
+
+def test_compile_dumps_passes(bnnc, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "passes"
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.so", "--dump-passes", folder)
+    assert ran.code == 0 and list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--cc", "no-such-cc"), "--cc names 'no-such-cc', which is not there"),
+        (("--target", "vax"), "there is no target 'vax'"),
+        (("--prefix", "a b"), "'a b' is no prefix for C symbols"),
+        (("--shape", "z=1x3x8x8"), "there is no input"),
+        (("--shape", "x=1x3x9x9"), "cannot have shape 1x3x9x9"),
+    ],
+)
+def test_compile_tells_a_bad_option(
+    bnnc, model: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.so", *options)
+    assert ran.code == 1 and message in ran.err and ran.err.count("\n") == 1
+    assert not (tmp_path / "tiny.so").exists()
+
+
+def test_a_failing_compiler_is_one_line(bnnc, model: Path, tmp_path: Path) -> None:
+    cc = tmp_path / "cc"
+    cc.write_text(
+        '#!/bin/sh\ncase "$1" in --version) echo gcc 1;; -dumpmachine) uname -m;;'
+        ' *) echo "model.c:1:2: error: it broke" >&2; echo more >&2; exit 1;; esac\n'
+    )
+    cc.chmod(0o755)
+    ran = bnnc("compile", model, "-o", tmp_path / "tiny.so", "--cc", cc)
+    assert ran.code == 1 and ran.err.count("\n") == 1
+    assert "model.c:1:2: error: it broke" in ran.err
+    debugged = bnnc("compile", model, "-o", tmp_path / "tiny.so", "--cc", cc, "--debug")
+    assert "more\n" in debugged.err
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"hello", b"\x7fELF"])
+def test_a_file_that_is_no_model_is_told(bnnc, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    ran = bnnc("compile", path, "-o", tmp_path / "bad.so")
+    assert ran.code == 1 and "bad.onnx" in ran.err and ran.err.count("\n") == 1
+    assert not (tmp_path / "bad.so").exists()
+
+
+# ---- stats ------------------------------------------------------------------------------------
+
+
+def test_stats_of_a_model_and_of_its_library_agree(bnnc, model: Path, library: Path) -> None:
+    for convention in ("executed", "paper"):
+        options = ("--convention", convention, "--json")
+        ours, theirs = (json.loads(bnnc("stats", f, *options).out) for f in (model, library))
+        assert ours == theirs and ours["convention"] == convention
+
+
+def test_stats_count(bnnc, model: Path) -> None:
+    total = json.loads(bnnc("stats", model, "--json").out)["total"]
+    assert total["binary_macs"] == 8 * 36 * 36 and total["float_macs"] == 64 * 4 * 27
+
+
+def test_stats_prints_layers(bnnc, model: Path) -> None:
+    assert "block" not in bnnc("stats", model).out
+    assert re.search(r"block +Conv +binary", bnnc("stats", model, "--layers").out)
+
+
+def test_stats_writes_a_picture(bnnc, model: Path, tmp_path: Path) -> None:
+    bnnc("stats", model, "--html", tmp_path / "x.html")
+    assert "<svg" in (tmp_path / "x.html").read_text()
+
+
+def test_a_picture_that_cannot_be_written_is_told(bnnc, model: Path, tmp_path: Path) -> None:
+    ran = bnnc("stats", model, "--html", tmp_path / "none" / "x.html")
+    assert ran.code == 1 and "cannot be written" in ran.err
+
+
+# ---- run --------------------------------------------------------------------------------------
+
+
+def test_run_writes_its_outputs(bnnc, library: Path, x_file: Path, tmp_path: Path) -> None:
+    ran = bnnc("run", library, "--input", f"x={x_file}", "-o", tmp_path / "y.npz")
+    assert ran.code == 0 and "y float32 1x8x6x6" in ran.out
+    with np.load(tmp_path / "y.npz") as outputs:
+        assert outputs.files == ["y"] and outputs["y"].min() >= 0
+
+
+def test_run_speaks_json(bnnc, library: Path, x_file: Path) -> None:
+    document = json.loads(bnnc("run", library, "--input", f"x={x_file}", "--json").out)
+    assert document["outputs"][0]["shape"] == [1, 8, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (X.astype(np.float64), "input 'x' holds float64; expected float32"),
+        (X[:, :2], "input 'x' has shape 1x2x8x8; expected 1x3x8x8"),
+    ],
+)
+def test_run_tells_a_wrong_input(
+    bnnc, library: Path, tmp_path: Path, array: np.ndarray, message: str
+) -> None:
+    np.save(tmp_path / "bad.npy", array)
+    ran = bnnc("run", library, "--input", f"x={tmp_path / 'bad.npy'}")
+    assert ran.code == 1 and message in ran.err and ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+def test_run_tells_a_damaged_array(bnnc, library: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.npy").write_bytes(content)
+    ran = bnnc("run", library, "--input", f"x={tmp_path / 'bad.npy'}")
+    assert ran.code == 1 and "bad.npy" in ran.err and ran.err.count("\n") == 1
+
+
+def test_run_never_unpickles(bnnc, library: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "bad.npy", np.array([{}]), allow_pickle=True)
+    ran = bnnc("run", library, "--input", f"x={tmp_path / 'bad.npy'}")
+    assert ran.code == 1 and "is no array" in ran.err
+
+
+def test_run_tells_a_library_cut_short(bnnc, library: Path, x_file: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.so"
+    short.write_bytes(library.read_bytes()[:-3000])
+    ran = bnnc("run", short, "--input", f"x={x_file}")
+    assert ran.code == 1 and "short.so: is damaged or cut short" in ran.err
+
+
+def test_outputs_of_any_name_are_written(tmp_path: Path) -> None:
+    from bnnc.cli.files import write_arrays
+
+    arrays = {"file": np.ones(2), "a/b": np.zeros(1), "../up": np.zeros(3)}
+    write_arrays(tmp_path / "y.npz", arrays)
+    with np.load(tmp_path / "y.npz") as found:
+        assert set(found.files) == set(arrays)
+
+
+# ---- verify -----------------------------------------------------------------------------------
+
+
+def test_verify_passes_what_compile_made(bnnc, model: Path, library: Path) -> None:
+    ran = bnnc("verify", model, library, "--samples", 2)
+    assert ran.code == 0, ran.out
+    assert ran.out.endswith("\nverified\n") and "the interpreter" in ran.out
+
+
+def test_verify_takes_given_inputs(bnnc, model: Path, library: Path, x_file: Path) -> None:
+    ran = bnnc("verify", model, library, "--input", f"x={x_file}", "--json")
+    document = json.loads(ran.out)
+    assert ran.code == 0 and document["good"] and document["bits"]["wrong"] == 0
+
+
+def test_verify_finds_a_library_of_other_weights(
+    bnnc, model: Path, library: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    changed = onnx.load(model)
+    weights = np.array(onnx.numpy_helper.to_array(changed.graph.initializer[0]))
+    weights[0] += 0.1
+    changed.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(changed, tmp_path / "changed.onnx")
+    ran = bnnc("verify", tmp_path / "changed.onnx", library, "--samples", 4)
+    assert ran.code == 1 and "NOT verified" in ran.out and "WRONG: layer" in ran.out
+
+
+def test_verify_tells_a_library_of_another_model(
+    bnnc, model: Path, toy: Path, tmp_path: Path
+) -> None:
+    ran = bnnc("verify", model, toy)
+    assert ran.code == 1 and ran.err.count("\n") == 1
+
+
+# ---- bench and profile ------------------------------------------------------------------------
+
+
+def test_bench_measures(bnnc, library: Path) -> None:
+    ran = bnnc("bench", library, "--rounds", 2, "--threads", 1)
+    assert ran.code == 0 and "median ms" in ran.out and "machine" in ran.out
+
+
+def test_bench_alternates_with_onnxruntime(bnnc, model: Path, library: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    ran = bnnc("bench", library, "--against", model, "--rounds", 2, "--json", "--threads", 1)
+    document = json.loads(ran.out)
+    assert [t["runs"] for t in document["timings"]] == [2, 2] and document["ratio"] > 0
+
+
+def test_bench_tells_a_rival_that_is_no_model(bnnc, library: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "bad.onnx").write_bytes(b"no")
+    ran = bnnc("bench", library, "--against", tmp_path / "bad.onnx")
+    assert ran.code == 1 and "onnxruntime does not take the model" in ran.err
+
+
+def test_profile_times_every_layer(bnnc, library: Path, tmp_path: Path) -> None:
+    html = tmp_path / "p.html"
+    options = ("--rounds", 2, "--threads", 1, "--json", "--html", html)
+    ran = bnnc("profile", library, *options)
+    layers = json.loads(ran.out)["layers"]
+    assert ran.code == 0 and sum(layer["share"] for layer in layers) == pytest.approx(1)
+    assert "<svg" in html.read_text()
+    assert "GMAC/s" in bnnc("profile", library, "--rounds", 1, "--threads", 1).out
+
+
+# ---- zoo, targets, demo -----------------------------------------------------------------------
+
+
+def test_zoo_lists_the_papers_networks(bnnc) -> None:
+    names = [row["id"] for row in json.loads(bnnc("zoo", "list", "--json").out)]
+    expected = "rn50 rn50-2 q0 q1 q2 q2b q2c q2d q2e q3 q4 q5 rtb"
+    assert names == expected.split()
+    assert bnnc("zoo", "list").out.count("\n") == len(names) + 1
+
+
+def test_zoo_tells_an_unknown_network(bnnc, tmp_path: Path) -> None:
+    ran = bnnc("zoo", "export", "q99", "-o", tmp_path / "x.onnx")
+    assert ran.code == 1 and "there is no model 'q99'" in ran.err
+
+
+def test_targets_lists_compilers_and_instruction_sets(bnnc) -> None:
+    rows = json.loads(bnnc("targets", "--json").out)
+    (native,) = [row for row in rows if row["native"]]
+    assert "portable" in native["supported"]
+    assert native["compiler"] or native["problem"]
+
+
+def test_demo_finds_the_shapes(bnnc) -> None:
+    ran = bnnc("demo", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["binary"] > 0 and document["detections"]
+    assert {found["label"] for found in document["detections"]} <= {"circle", "square", "triangle"}
+    text = bnnc("demo").out
+    assert "binary layers" in text and "r_b" in text

@@ -1,0 +1,122 @@
+"""The C runtime is compiled once and kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bnnc.errors import ToolchainError
+from bnnc.toolchain import Compiler, find, objects, resolve, runtime_sources
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runtime of two small files, and a cache of its own."""
+    root = tmp_path / "runtime_c"
+    (root / "isa").mkdir(parents=True)
+    (root / "kernel.h").write_text("int one(void);\n")
+    (root / "pool.c").write_text('#include "kernel.h"\nint one(void) { return 1; }\n')
+    (root / "isa" / "portable.c").write_text("int two(void) { return 2; }\n")
+    monkeypatch.setattr(runtime_sources, "folder", lambda: root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return root
+
+
+class Counting:
+    """A compiler that counts its calls."""
+
+    def __init__(self) -> None:
+        self.compiler = find(resolve("native"))
+        self.command, self.version = self.compiler.command, self.compiler.version
+        self.calls = 0
+
+    def run(self, *args: object, **options: object) -> None:
+        self.calls += 1
+        self.compiler.run(*args, **options)  # type: ignore[arg-type]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_every_file_is_compiled(runtime: Path, tmp_path: Path) -> None:
+    made = objects.runtime_objects(find(resolve("native")), ["-O1"], tmp_path)
+    assert names(made) == ["portable.o", "pool.o"]
+    assert all(path.stat().st_size for path in made)
+
+
+def test_what_is_compiled_is_kept(runtime: Path, tmp_path: Path) -> None:
+    compiler = Counting()
+    first = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
+    second = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
+    assert first == second and compiler.calls == 2
+
+
+@pytest.mark.parametrize("change", ["flags", "version", "content", "header"])
+def test_a_change_compiles_anew(runtime: Path, tmp_path: Path, change: str) -> None:
+    compiler = Counting()
+    first = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
+    flags = ["-O0"] if change == "flags" else ["-O1"]
+    if change == "version":
+        compiler.version = "a new one"
+    if change == "content":
+        (runtime / "pool.c").write_text("int three(void) { return 3; }\n")
+    if change == "header":
+        (runtime / "kernel.h").write_text("int one(void); /* or so */\n")
+    second = objects.runtime_objects(compiler, flags, tmp_path)  # type: ignore[arg-type]
+    assert compiler.calls == 4 and first[0].parent != second[0].parent
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocker))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    made = objects.runtime_objects(find(resolve("native")), ["-O1"], scratch)
+    assert all(path.is_relative_to(scratch) and path.is_file() for path in made)
+
+
+def test_a_damaged_cache_is_repaired(runtime: Path, tmp_path: Path) -> None:
+    compiler = find(resolve("native"))
+    made = objects.runtime_objects(compiler, ["-O1"], tmp_path)
+    made[0].unlink()
+    assert objects.runtime_objects(compiler, ["-O1"], tmp_path) == made
+    assert made[0].is_file()
+
+
+def test_a_failure_leaves_nothing_behind(runtime: Path, tmp_path: Path) -> None:
+    (runtime / "pool.c").write_text("nonsense\n")
+    with pytest.raises(ToolchainError, match=r"failed compiling pool\.c"):
+        objects.runtime_objects(find(resolve("native")), ["-O1"], tmp_path)
+    assert not list((tmp_path / "cache" / "bnnc" / "objects").iterdir())
+
+
+def test_old_objects_are_forgotten(runtime: Path, tmp_path: Path) -> None:
+    compiler = find(resolve("native"))
+    for number in range(objects._KEPT + 3):
+        made = objects.runtime_objects(compiler, [f"-DNUMBER={number}"], tmp_path)
+    kept = list((tmp_path / "cache" / "bnnc" / "objects").iterdir())
+    assert len(kept) == objects._KEPT and made[0].parent in kept
+
+
+def test_the_runtime_of_this_installation_is_found() -> None:
+    assert {path.name for path in runtime_sources.files()} >= {"bnnc.h", "kernel.h", "pool.c"}
+
+
+def test_a_damaged_installation_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = tmp_path / "bnnc" / "toolchain" / "runtime_sources.py"
+    monkeypatch.setattr(runtime_sources, "__file__", str(module))
+    with pytest.raises(ToolchainError, match="the C runtime is missing; install bnnc again"):
+        runtime_sources.folder()
+
+
+def test_a_compiler_that_vanishes_is_told(tmp_path: Path) -> None:
+    compiler = Compiler((str(tmp_path / "gone"),), "gcc", "1")
+    with pytest.raises(ToolchainError, match="No such file or directory"):
+        compiler.run(["-c"], doing="compiling pool.c")
+    assert shutil.which("gone") is None
