@@ -21,13 +21,14 @@ from bnnc.errors import (
     ToolchainError,
     UnsupportedError,
 )
+from bnnc.version import VERSION
 
 if TYPE_CHECKING:
     from bnnc.analysis.statistics import Statistics
     from bnnc.compiler import compile
     from bnnc.runtime import InferenceSession, load
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "BnncError",
     "InferenceSession",

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import bnnc
 from bnnc import codegen, passes, toolchain
 from bnnc.analysis.statistics import statistics
 from bnnc.errors import InputError, ModelError
 from bnnc.ir.graph import Graph
 from bnnc.runtime import InferenceSession
+from bnnc.version import VERSION
 
 if TYPE_CHECKING:
     import onnx
@@ -96,7 +96,7 @@ def build(
         graph,
         {
             "abi": 1,
-            "bnnc": bnnc.__version__,
+            "bnnc": VERSION,
             "name": graph.name,
             "compiled": {
                 "target": toolchain.resolve(target).name,

@@ -35,8 +35,8 @@ def load(
         module: the module.
         example_inputs: what its ``forward`` takes; shapes, the batch too, are fixed to these.
         input_names: names of the graph's inputs; by default those of ``forward``'s parameters.
-        exporter: ``dynamo``, torch's newer exporter (which gives way to the older one where it
-            fails or onnxscript is missing), or ``torchscript``, the older one.
+        exporter: ``dynamo``, torch's newer exporter, or ``torchscript``, its older one. The newer
+            gives way to the older where it fails, writes what is no model, or lacks onnxscript.
 
     Raises:
         InputError: if an argument does not fit.
@@ -48,11 +48,32 @@ def load(
         )
     arguments = _arguments(example_inputs)
     names = list(input_names) if input_names is not None else _parameter_names(module, arguments)
-    with _evaluating(module), _quiet(), torch.no_grad():
-        model = _export(module, arguments, names, exporter)
-    graph = onnx_frontend.load(model)
-    graph.name = type(module).__name__
-    return graph
+    order = list(_EXPORTERS)
+    failures: list[Exception] = []
+    for name in order[order.index(exporter) :]:
+        try:
+            with _evaluating(module), _quiet(), torch.no_grad():
+                model = _EXPORTERS[name](module, arguments, names)
+        except Exception as error:  # an exporter fails in its own ways, and the model's code too
+            failures.append(error)
+            continue
+        try:
+            graph = onnx_frontend.load(model)
+        except ModelError as error:  # the newer exporter sometimes writes what is no model
+            failures.append(error)
+            continue
+        graph.name = type(module).__name__
+        return graph
+    raise _failure(module, failures)
+
+
+def _failure(module: torch.nn.Module, failures: Sequence[Exception]) -> ModelError:
+    """What to tell: what bnnc found wrong with a model, else what the last exporter said."""
+    for error in failures:
+        if isinstance(error, ModelError):
+            return error
+    reason = (str(failures[-1]).strip() or type(failures[-1]).__name__).splitlines()[0]
+    return ModelError(f"torch cannot export {type(module).__name__} to ONNX: {reason}")
 
 
 def _arguments(given: torch.Tensor | Sequence[Any]) -> tuple[Any, ...]:
@@ -71,21 +92,6 @@ def _parameter_names(module: torch.nn.Module, arguments: Sequence[Any]) -> list[
     parameters = inspect.signature(module.forward).parameters.values()
     names = [parameter.name for parameter in parameters if parameter.kind in plain]
     return names[: len(arguments)] if len(names) >= len(arguments) else None
-
-
-def _export(
-    module: torch.nn.Module, arguments: tuple[Any, ...], names: list[str] | None, exporter: str
-) -> ModelProto:
-    """Export with ``exporter`` and those after it, until one succeeds."""
-    order = list(_EXPORTERS)
-    failures = []
-    for name in order[order.index(exporter) :]:
-        try:
-            return _EXPORTERS[name](module, arguments, names)
-        except Exception as error:  # an exporter fails in its own ways, and the model's code too
-            failures.append(error)
-    reason = (str(failures[-1]).strip() or type(failures[-1]).__name__).splitlines()[0]
-    raise ModelError(f"torch cannot export {type(module).__name__} to ONNX: {reason}")
 
 
 def _by_dynamo(

@@ -49,17 +49,17 @@ typedef struct {
 /* ---- epilogues: see bnnc/ir/epilogue.py for the meaning of each step ---- */
 
 enum {
-    BNNC_STEP_AFFINE,    /* a, b: float[C] */
-    BNNC_STEP_RELU,      /* */
-    BNNC_STEP_PRELU,     /* a: float[C] */
-    BNNC_STEP_CLIP,      /* low, high */
-    BNNC_STEP_UNARY,     /* function, low and high are its attributes */
-    BNNC_STEP_ADD,       /* a: float tensor */
-    BNNC_STEP_MUL,       /* a: float tensor */
-    BNNC_STEP_SCALE,     /* a: float[N * C] */
-    BNNC_STEP_STORE,     /* out: float tensor */
-    BNNC_STEP_SIGN,      /* a: float[C], compare, layout; out: bits */
-    BNNC_STEP_THRESHOLD  /* a: int32_t[C], b: uint8_t[C], layout; out: bits */
+    BNNC_STEP_AFFINE,   /* a, b: float[C] */
+    BNNC_STEP_RELU,     /* */
+    BNNC_STEP_PRELU,    /* a: float[C] */
+    BNNC_STEP_CLIP,     /* low, high */
+    BNNC_STEP_UNARY,    /* function, low and high are its attributes */
+    BNNC_STEP_ADD,      /* a: float tensor */
+    BNNC_STEP_MUL,      /* a: float tensor */
+    BNNC_STEP_SCALE,    /* a: float[N * C] */
+    BNNC_STEP_STORE,    /* out: float tensor */
+    BNNC_STEP_SIGN,     /* a: float[C], compare, layout; out: bits */
+    BNNC_STEP_THRESHOLD /* a: int32_t[C], b: uint8_t[C], layout; out: bits */
 };
 
 enum { BNNC_GE, BNNC_GT, BNNC_NLT, BNNC_NLE };
@@ -93,6 +93,8 @@ typedef struct {
 } bnnc_conv_shape;
 
 /* conv_f32: weights [group][ceil(oc/g / 8)][ic/g][kh][kw][8], zero where oc runs out; bias[oc] or NULL.
+ * conv_f32_winograd: 3x3, stride 1, dilation 1, one group, pad_left at most 16; weights
+ * [ceil(oc / 8)][36][ic][8], transformed (packing/floats.py).
  * depthwise_f32 (ic == groups): weights [oc][kh][kw].
  * conv_transpose_f32: weights [group][ceil(oc/g / 8)][products][8], products as packing/floats.py
  * orders them; pad_* are the amounts cropped from the full output; stride_w is at most 1024. */
@@ -116,7 +118,7 @@ typedef struct {
     /* planar kernel with pad 0: int32 [oc][9], what to subtract where the window hangs over
      * (row class top/middle/bottom) * 3 + (column class left/middle/right); else NULL. */
     const int32_t *border;
-    int32_t raw;         /* nonzero: no epilogue, store int32 accumulators [oc][oh][ow] to out */
+    int32_t raw; /* nonzero: no epilogue, store int32 accumulators [oc][oh][ow] to out */
     int32_t *out;
     bnnc_epilogue epilogue;
 } bnnc_binary_conv_args;
@@ -245,6 +247,7 @@ typedef struct {
 
 /* ---- elementwise functions: the op's name in capitals; F_MOD is Mod with fmod = 1 ---- */
 
+/* clang-format off */
 enum {
     BNNC_FN_RELU, BNNC_FN_LEAKY_RELU, BNNC_FN_CLIP, BNNC_FN_SIGMOID, BNNC_FN_TANH, BNNC_FN_HARD_SWISH,
     BNNC_FN_HARD_SIGMOID, BNNC_FN_EXP, BNNC_FN_LOG, BNNC_FN_SQRT, BNNC_FN_NEG, BNNC_FN_ABS, BNNC_FN_FLOOR,
@@ -257,6 +260,7 @@ enum {
     BNNC_FN_REDUCE_L1, BNNC_FN_REDUCE_L2, BNNC_FN_REDUCE_SUM_SQUARE, BNNC_FN_ARG_MAX, BNNC_FN_ARG_MIN,
     BNNC_FN_SOFTMAX, BNNC_FN_LOG_SOFTMAX
 };
+/* clang-format on */
 
 enum { BNNC_TYPE_F32, BNNC_TYPE_I32, BNNC_TYPE_I64, BNNC_TYPE_U8, BNNC_TYPE_I8, BNNC_TYPE_BOOL };
 
@@ -264,7 +268,7 @@ enum { BNNC_TYPE_F32, BNNC_TYPE_I32, BNNC_TYPE_I64, BNNC_TYPE_U8, BNNC_TYPE_I8, 
 
 typedef struct {
     const char *name;
-    bnnc_kernel conv_f32, depthwise_f32, conv_transpose_f32, matmul_f32;
+    bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, conv_transpose_f32, matmul_f32;
     bnnc_kernel binary_conv_nhwc, binary_conv_planar;
     bnnc_kernel map_f32, max_pool_f32, average_pool_f32, resize_f32;
     bnnc_kernel unary, broadcast, where, cast, copy, fill, gather, reduce, softmax, top_k;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ALLOWED = {
     "errors": set(),
+    "version": set(),
     "ir": {"errors"},
     "zoo": {"errors"},
     "toolchain": {"errors"},
@@ -25,6 +27,7 @@ ALLOWED = {
     "data": set(),
     "compiler": {
         "errors",
+        "version",
         "ir",
         "frontends",
         "passes",
@@ -70,6 +73,16 @@ def test_imports_point_the_allowed_way(room: str, path: Path) -> None:
         return
     stray = _imported_rooms(path) - ALLOWED[room] - {room}
     assert not stray, f"{path.relative_to(ROOT)} imports {sorted(stray)}"
+
+
+def test_every_package_is_installed() -> None:
+    listed = set(re.findall(r'^    "(bnnc[\w.]*)",$', (ROOT / "pyproject.toml").read_text(), re.M))
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("bnnc/**/__init__.py")}
+    folders |= {
+        Path("bnnc") / path.parent.relative_to(ROOT)
+        for path in ROOT.glob("frontends/**/__init__.py")
+    }
+    assert listed == {".".join(folder.parts) for folder in folders} | {"bnnc.runtime_c"}
 
 
 def test_imports_inside_the_package_are_absolute() -> None:

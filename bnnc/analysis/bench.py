@@ -49,14 +49,16 @@ def alternate(
     *,
     rounds: int,
     warm_up: int = 2,
+    pause: float = _PAUSE,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Timing]:
-    """Run each contestant in turn, ``rounds`` times, after ``warm_up`` turns that do not count."""
+    """Run each contestant in turn, ``rounds`` times, after ``warm_up`` turns that do not count,
+    ``pause`` seconds apart."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-warm_up, rounds):
         progress(f"round {max(turn + 1, 0)} of {rounds}")
         for name, run in contestants.items():
-            time.sleep(_PAUSE)
+            time.sleep(pause)
             start = time.perf_counter()
             run()
             if turn >= 0:

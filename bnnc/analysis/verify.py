@@ -13,17 +13,17 @@ from stored floats, or from integers, have no such excuse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from bnnc.analysis.provenance import Tensor, plan
 from bnnc.errors import ModelError, printable
 from bnnc.ir import layout
-from bnnc.ir.binary import PRODUCTS, Verdict, verdicts
-from bnnc.ir.domains import Domains, Exact, Finite
-from bnnc.ir.graph import Encoding, Graph, Node, Value
+from bnnc.ir.domains import Domains, Finite
+from bnnc.ir.graph import Encoding, Graph, Value
 from bnnc.ir.interpreter import evaluate
 from bnnc.ir.types import DType, TensorType
 from bnnc.runtime import InferenceSession
@@ -39,7 +39,7 @@ class Check:
     """One tensor of one run, compared. A tensor of few values counts as bits, however stored.
 
     Attributes:
-        layer: index of the layer that wrote it.
+        layer: index of the layer that wrote it; behind the last for outputs that none wrote.
         name: the tensor's name in the model.
         kind: "bits", "integers" or "floats".
         elements: how many were compared.
@@ -173,30 +173,13 @@ class _Stored:
         return array if self.encoding is None else self.encoding.decode(array)
 
 
-@dataclass
-class _Tensor:
-    """One output of one layer, and what checking it takes.
-
-    Attributes:
-        target: its counterpart in the reference graph; None if there is none.
-        sources: the materialised values it is computed from.
-        deciders: for a tensor of few values, the floats whose comparison decides it; empty if
-            they are integers.
-    """
-
-    described: Mapping[str, Any]
-    target: Value | None
-    sources: frozenset[Value]
-    deciders: tuple[Value, ...]
-
-
 class _Checker:
     def __init__(self, graph: Graph, session: InferenceSession) -> None:
         self.graph = graph
         self.session = session
         self.layers = session.info["layers"]
         self.domains = Domains(graph)
-        self.plan = _plan(graph, self.domains, self.layers)
+        self.plan = plan(graph, self.domains, self.layers)
         self.last_use: dict[Value, int] = {}
         for index, tensors in enumerate(self.plan):
             for tensor in tensors:
@@ -212,7 +195,7 @@ class _Checker:
         }
 
         def observe(index: int, views: list[np.ndarray]) -> None:
-            progress(f"layer {index + 1} of {len(self.layers)}")
+            progress(f"layer {min(index + 1, len(self.layers))} of {len(self.layers)}")
             fresh = []
             for tensor, view in zip(self.plan[index], views):
                 one = _stored(tensor.described, view)
@@ -227,12 +210,16 @@ class _Checker:
                 if self.last_use.get(value, -1) <= index:
                     del stored[value]
 
-        return self.session.run_observed(arrays, observe)
+        outputs = self.session.run_observed(arrays, observe)
+        unwritten = {tensor.target for tensor in self.plan[-1]}
+        behind = [y for y, value in zip(outputs, self.graph.outputs) if value in unwritten]
+        observe(len(self.layers), [y.reshape(-1).view(np.uint8) for y in behind])
+        return outputs
 
     def _check(
         self,
         index: int,
-        tensor: _Tensor,
+        tensor: Tensor,
         one: _Stored,
         stored: Mapping[Value, _Stored | np.ndarray],
     ) -> Check:
@@ -302,88 +289,6 @@ def _stored(described: Mapping[str, Any], view: np.ndarray) -> _Stored:
     return _Stored(view.copy(), kind, described["layout"], encoding)
 
 
-# ---- what is computed from what ---------------------------------------------------------------
-
-
-def _plan(graph: Graph, domains: Domains, layers: list[Mapping[str, Any]]) -> list[list[_Tensor]]:
-    by_name = {value.name: value for value in graph.values()}
-    judged = verdicts(graph)
-    available = set(graph.inputs)
-    plan = []
-    for layer in layers:
-        targets = [_counterpart(described, by_name) for described in layer["outputs"]]
-        available.update(target for target in targets if target is not None)
-        tensors = []
-        for described, target in zip(layer["outputs"], targets):
-            if target is None:
-                tensors.append(_Tensor(described, None, frozenset(), ()))
-                continue
-            others = available - {target}
-            crossed, sources = _upstream(target, others)
-            exact = "threshold" in layer["steps"] and all(_is_exact(n, judged) for n in crossed)
-            deciders = () if exact else _deciders(domains, target, others)
-            tensors.append(_Tensor(described, target, sources, deciders))
-        plan.append(tensors)
-    return plan
-
-
-def _counterpart(described: Mapping[str, Any], by_name: Mapping[str, Value]) -> Value | None:
-    stands_for = described["stands_for"]
-    if described["dtype"] == "b1" and stands_for is None:
-        return None
-    target = by_name.get(described["name"] if stands_for is None else stands_for["name"])
-    same = target is not None and list(target.shape) == described["shape"]
-    return target if same else None
-
-
-def _upstream(target: Value, available: Collection[Value]) -> tuple[list[Node], frozenset[Value]]:
-    """The nodes that lead to ``target`` from the nearest available values, and those values."""
-    nodes: dict[Node, None] = {}
-    sources = set()
-    pending = [target]
-    while pending:
-        value = pending.pop()
-        if value in available:
-            sources.add(value)
-        elif value.producer not in nodes:
-            nodes[value.producer] = None
-            pending += [v for v in value.producer.inputs if v is not None]
-    return list(nodes), frozenset(sources)
-
-
-def _deciders(domains: Domains, target: Value, available: Collection[Value]) -> tuple[Value, ...]:
-    """The real tensors whose comparison decides a ``target`` of few values, unless bits that are
-    available decide it."""
-    if not isinstance(domains.of(target), Finite):
-        return ()
-    found: dict[Value, None] = {}
-    seen = set()
-    pending = [target]
-    while pending:
-        value = pending.pop()
-        domain = domains.of(value)
-        settled = isinstance(domain, Finite) and value in available
-        if value in seen or settled or isinstance(domain, Exact):
-            continue
-        seen.add(value)
-        if isinstance(domain, Finite):
-            pending += [v for v in value.producer.inputs if v is not None]
-        else:
-            found[value] = None
-    return tuple(found)
-
-
-def _is_exact(node: Node, judged: Mapping[Node, Verdict]) -> bool:
-    """Whether the interpreter computes ``node`` without rounding that could reorder sums."""
-    if node.op.name not in PRODUCTS:
-        return True
-    packing = judged[node].packing
-    if packing is None or not packing.sums_exactly:
-        return False
-    weights = node.operand(1).data
-    return weights is not None and bool((np.abs(weights) == 1).all())
-
-
 # ---- comparing --------------------------------------------------------------------------------
 
 
@@ -424,6 +329,11 @@ def describe(result: Verification) -> str:
         lines.append(
             f"{document['near_zero']:,} sign decisions lay within rounding of zero; "
             f"{document['near_zero_flipped']:,} of them came out the other way"
+        )
+    if result.unchecked:
+        lines.append(
+            f"{len(result.unchecked)} tensors are no tensors of the model's; what is computed from "
+            "them was checked"
         )
     for rival, error in result.end_to_end.items():
         lines.append(f"end to end, the largest difference from {rival} is {error:.2e} (relative)")

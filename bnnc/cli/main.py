@@ -8,6 +8,7 @@ what they work with when they run, so that ``bnnc --help`` is quick.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -53,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may hold what the terminal cannot show
+            stream.reconfigure(errors="replace")
     parser = _parser()
     args = parser.parse_args(argv)
     if not hasattr(args, "command"):

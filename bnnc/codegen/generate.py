@@ -39,7 +39,7 @@ def generate(graph: Graph, info: Mapping[str, Any]) -> Generated:
     nodes = graph.nodes()
     memory = storage.plan(graph, nodes, SCRATCH_BYTES, overwrites)
     weights = Weights()
-    layers = tuple(_layers(nodes, chosen, memory, weights))
+    layers = tuple(_layers(graph, nodes, chosen, memory, weights))
     block = weights.block()
     document = {
         **info,
@@ -81,7 +81,11 @@ def overwrites(node: Node) -> Iterator[tuple[Value, Value]]:
 
 
 def _layers(
-    nodes: list[Node], chosen: Mapping[Node, Kernel], memory: storage.Storage, weights: Weights
+    graph: Graph,
+    nodes: list[Node],
+    chosen: Mapping[Node, Kernel],
+    memory: storage.Storage,
+    weights: Weights,
 ) -> Iterator[Layer]:
     for node in nodes:
         if node not in chosen:
@@ -89,7 +93,20 @@ def _layers(
         emitter = Emitter(memory, weights)
         chosen[node].emit(node, emitter)
         if emitter.calls:
-            yield Layer(node, chosen[node].name, tuple(emitter.calls))
+            outputs = (*node.outputs, *_views(graph, node))
+            yield Layer(node, chosen[node].name, tuple(emitter.calls), outputs)
+
+
+def _views(graph: Graph, node: Node) -> list[Value]:
+    """Views of a node's outputs, and views of those."""
+    found: list[Value] = []
+    pending = list(node.outputs)
+    while pending:
+        for reader, _ in graph.consumers(pending.pop()):
+            if _is_view(reader):
+                found.append(reader.output)
+                pending.append(reader.output)
+    return found
 
 
 def _is_view(node: Node) -> bool:
@@ -111,7 +128,7 @@ def _layer_info(layer: Layer) -> dict[str, Any]:
         "macs": node.op.macs(node) if node.op.macs else 0,
         "steps": [step.kind for step in steps_of(node)],
         "inputs": [v.name for v in node.inputs if v is not None and not v.is_constant],
-        "outputs": [_output_info(value) for value in node.outputs],
+        "outputs": [_output_info(value) for value in layer.outputs],
     }
 
 

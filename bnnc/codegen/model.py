@@ -8,16 +8,25 @@ from typing import Any
 
 from bnnc.codegen.emitter import Call
 from bnnc.codegen.storage import Storage
-from bnnc.ir.graph import Node
+from bnnc.ir.graph import Node, Value
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One node as it runs: its kernel and the calls that compute it."""
+    """One node as it runs.
+
+    Attributes:
+        node: the node.
+        kernel: the kernel chosen for it.
+        calls: the kernel calls that compute it.
+        outputs: what can be observed after it: its outputs, then the views of them that are tensors
+            of the graph (the channels of one branch of merged convolutions, for example).
+    """
 
     node: Node
     kernel: str
     calls: tuple[Call, ...]
+    outputs: tuple[Value, ...]
 
 
 @dataclass(frozen=True)

@@ -150,11 +150,10 @@ def _tables(model: Generated) -> str:
     entries = []
     for index, layer in enumerate(model.layers):
         outputs = ", ".join(
-            _output_entry(model.storage.places[value], stored(value))
-            for value in layer.node.outputs
+            _output_entry(model.storage.places[value], stored(value)) for value in layer.outputs
         )
         lines.append(f"static const layer_output outputs_{index}[] = {{{outputs}}};")
-        entries.append(f"    {{layer_{index}, {len(layer.node.outputs)}, outputs_{index}}},")
+        entries.append(f"    {{layer_{index}, {len(layer.outputs)}, outputs_{index}}},")
     lines += [
         "",
         "static const struct {",
@@ -182,7 +181,7 @@ def _entry_points(model: Generated) -> str:
         "LAYERS": str(len(model.layers)),
         "INPUTS": str(len(info["inputs"])),
         "OUTPUTS": str(len(info["outputs"])),
-        "MAX_OUTPUTS": str(max((len(la.node.outputs) for la in model.layers), default=1)),
+        "MAX_OUTPUTS": str(max((len(la.outputs) for la in model.layers), default=1)),
     }
     return "".join(_substituted(_ENTRY_POINTS, values))
 

@@ -118,6 +118,8 @@ def plan(
         if offset is not None and node.output not in places and not node.operand(0).is_constant:
             source = places[node.operand(0)]
             places[node.output] = Place(source.buffer, source.offset + offset)
+        if offset is not None and node.output in places and not node.operand(0).is_constant:
+            assert places[node.output].buffer is places[node.operand(0)].buffer, node
         reuse = {result: operand for operand, result in overwrites(node)}
         for value in node.outputs:
             operand = reuse.get(value)

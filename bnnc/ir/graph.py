@@ -151,6 +151,7 @@ class Graph:
         self._dag: nx.MultiDiGraph = nx.MultiDiGraph()
         self._serial = itertools.count()
         self._names: set[str] = set()
+        self._repeats: dict[str, int] = {}
         self._inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.output_names: list[str] = []
@@ -234,10 +235,9 @@ class Graph:
     def unique_name(self, wanted: str) -> str:
         """``wanted``, or ``wanted.1``, ``wanted.2``... if it is taken; reserves it."""
         name = wanted
-        for k in itertools.count(1):
-            if name not in self._names:
-                break
-            name = f"{wanted}.{k}"
+        while name in self._names:
+            self._repeats[wanted] = self._repeats.get(wanted, 0) + 1
+            name = f"{wanted}.{self._repeats[wanted]}"
         self._names.add(name)
         return name
 
@@ -338,6 +338,7 @@ class Graph:
         twin.metadata = dict(self.metadata)
         twin.open_batch = self.open_batch
         twin._names = set(self._names)
+        twin._repeats = dict(self._repeats)
         twin._serial = itertools.count(max((n.serial for n in self._dag), default=-1) + 1)
         images: dict[Value, Value] = {}
         for node in self.all_nodes():

@@ -49,9 +49,13 @@ def _fold(graph: Graph, node: Node) -> int:
         follower, (a, b) = step
         factor, summand = factor * a, summand * a + b
         folded.append(follower)
-    if len(folded) == 1 or not np.isfinite(factor).all():
+    if len(folded) == 1:
         return 0
-    weights = graph.constant(_scaled(node, w, factor), node.operand(1).name)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = _scaled(node, w, factor)
+    if not (np.isfinite(scaled).all() and np.isfinite(summand.astype(np.float32)).all()):
+        return 0
+    weights = graph.constant(scaled, node.operand(1).name)
     biases = graph.constant(summand.astype(np.float32), f"{node.title}.bias")
     last = folded[-1].output
     new = graph.add(

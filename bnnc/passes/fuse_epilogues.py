@@ -19,6 +19,8 @@ _PRODUCTS = ("BinaryConv", "Conv", "ConvTranspose", "MatMul")
 _PAYS_ALONE = ("affine", "prelu", "scale")
 """Steps worth a Map of their own; other single nodes have kernels that do as well."""
 _LOOK_AHEAD = 4
+_LARGEST = 1e30
+"""Factors that float32 could hardly hold are not multiplied out."""
 
 
 def fuse_epilogues(graph: Graph, report: Report) -> int:
@@ -55,8 +57,7 @@ class _Epilogue:
         for piece in pieces:
             if piece.kind == "affine":
                 a, b = (np.asarray(x, np.float64) for x in piece.operands)
-                factor, summand = self._affine or (np.ones(len(a)), np.zeros(len(a)))
-                self._affine = factor * a, summand * a + b
+                self._multiply(a, b)
             else:
                 self._flush()
                 slots = tuple(self._slot(operand, node) for operand in piece.operands)
@@ -90,6 +91,17 @@ class _Epilogue:
         for node in reversed(old):
             self.graph.remove(node)
         return new
+
+    def _multiply(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Make (a, b) part of the factor and summand that wait to be applied."""
+        if self._affine is not None:
+            factor, summand = self._affine
+            merged = factor * a, summand * a + b
+            if all((np.abs(x) < _LARGEST).all() for x in merged):
+                self._affine = merged
+                return
+            self._flush()
+        self._affine = a, b
 
     def _flush(self) -> None:
         if self._affine is None:

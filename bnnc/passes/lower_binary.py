@@ -27,22 +27,21 @@ def lower_binary(graph: Graph, report: Report) -> int:
 
     Needs what ``expose_binary`` leaves: weights of +-1 and sums that are exact.
     """
+    found = {n: v.packing for n, v in verdicts(graph).items() if v.packing is not None}
+    if not found:
+        return 0
     domains = Domains(graph)
     made: dict[tuple[Value, str, bytes], Value] = {}
     replaced: dict[Value, Value] = {}
-    changed = 0
-    for node, verdict in verdicts(graph).items():
-        if verdict.packing is None:
-            continue
-        assert verdict.packing.sums_exactly and (verdict.packing.alpha == 1).all(), node
+    for node, packing in found.items():
+        assert packing.sums_exactly and (packing.alpha == 1).all(), node
         assert node.optional(2) is None, node
-        bits = _bits(verdict.packing, domains, replaced)
+        bits = _bits(packing, domains, replaced)
         key = (bits.x, bits.compare, bits.at.tobytes())
         if key not in made:
-            made[key] = _binarise(graph, bits, verdict.packing.source)
-        replaced[node.output] = _lower(graph, node, verdict.packing, bits, made[key])
-        changed += 1
-    return changed
+            made[key] = _binarise(graph, bits, packing.source)
+        replaced[node.output] = _lower(graph, node, packing, bits, made[key])
+    return len(found)
 
 
 def _lower(graph: Graph, node: Node, packing: Packing, bits: Bits, source: Value) -> Value:

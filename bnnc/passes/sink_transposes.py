@@ -35,11 +35,18 @@ def sink_transposes(graph: Graph, report: Report) -> int:
         transposes = [node for node in graph.nodes() if node.op.name == "Transpose"]
         perms = dict.fromkeys(tuple(node.attrs["perm"]) for node in transposes)
         moved = sum(_sink(graph, perm) for perm in perms)
-        graph.prune()
+        _drop_identities(graph)
         changed += moved
         if not moved:
             break
     return changed
+
+
+def _drop_identities(graph: Graph) -> None:
+    for node in graph.nodes():
+        if node.op.name == "Transpose" and list(node.attrs["perm"]) == sorted(node.attrs["perm"]):
+            graph.replace(node.output, node.operand(0))
+    graph.prune()
 
 
 def _sink(graph: Graph, perm: Perm) -> int:
@@ -56,9 +63,10 @@ def _sink(graph: Graph, perm: Perm) -> int:
         for value in node.inputs:
             if value in sources or (value is not None and value.producer in region):
                 ties.add_edge(node, value.producer)
+    place = {node: index for index, node in enumerate(region)}
     moved = 0
     for part in list(nx.connected_components(ties)):
-        nodes = [node for node in region if node in part]
+        nodes = sorted((node for node in part if node in region), key=place.__getitem__)
         if _is_fresh(nodes, sources, perm) and _is_worth_it(graph, nodes, sources):
             _move(graph, nodes, sources, perm)
             moved += 1
@@ -169,9 +177,6 @@ def _move(graph: Graph, nodes: list[Node], sources: dict[Value, Value], perm: Pe
             graph.take_over(old, inherit(back, node).output)
     for node in reversed(nodes):
         graph.remove(node)
-    for node in graph.nodes():
-        if node.op.name == "Transpose" and list(node.attrs["perm"]) == sorted(node.attrs["perm"]):
-            graph.replace(node.output, node.operand(0))
 
 
 def _turned(graph: Graph, value: Value, perm: Perm) -> Value:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from bnnc.runtime.arrays import TensorInfo
 from bnnc.runtime.library import Library
-from bnnc.runtime.session import InferenceSession, TensorInfo, load
+from bnnc.runtime.session import InferenceSession, load
 
 __all__ = ["InferenceSession", "Library", "TensorInfo", "load"]

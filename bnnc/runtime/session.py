@@ -5,35 +5,16 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bnnc.errors import InputError, LibraryError, printable
-from bnnc.runtime.library import DTYPES, Library
+from bnnc.runtime.arrays import Interface, TensorInfo
+from bnnc.runtime.library import Library
 
 _ALIGNMENT = 64
 Observer = Callable[[int, "list[np.ndarray]"], object]
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of the model.
-
-    Attributes:
-        name: the model's own name for it.
-        shape: its dimensions; the first is ``"batch"`` where the model leaves it open.
-        type: the element type as onnxruntime writes it, for example ``tensor(float)``.
-        dtype: the same for numpy.
-        item_shape: what one run of the library takes or gives.
-    """
-
-    name: str
-    shape: list[int | str]
-    type: str
-    dtype: np.dtype
-    item_shape: tuple[int, ...]
 
 
 class InferenceSession:
@@ -68,9 +49,7 @@ class InferenceSession:
         self.path = self._library.path
         self.info: dict[str, Any] = self._library.info
         self.threads = threads
-        self._open_batch = bool(self.info.get("open_batch", False))
-        self._inputs = [self._tensor(t) for t in self.info["inputs"]]
-        self._outputs = [self._tensor(t) for t in self.info["outputs"]]
+        self._interface = Interface(self.info)
         self._pool: _Pool | None = _Pool(self._library, threads)
         self._idle: list[_Slot] = []
 
@@ -86,11 +65,11 @@ class InferenceSession:
 
     def get_inputs(self) -> list[TensorInfo]:
         """The inputs, in the model's order."""
-        return list(self._inputs)
+        return list(self._interface.inputs)
 
     def get_outputs(self) -> list[TensorInfo]:
         """The outputs, in the model's order."""
-        return list(self._outputs)
+        return list(self._interface.outputs)
 
     def run(
         self,
@@ -113,18 +92,18 @@ class InferenceSession:
             InputError: if a name, shape or type is wrong.
             LibraryError: if the session is closed or the library reports a fault.
         """
-        arrays, items = self._arrays(feeds)
-        wanted = self._wanted(names)
-        results = self._results(wanted, items, out, arrays)
+        arrays, items = self._interface.arrays(feeds)
+        wanted = self._interface.wanted(names)
+        results = self._interface.results(wanted, items, out, arrays)
         self._run(arrays, results, items, None)
         return [results[index] for index in wanted]
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Run with the inputs in order; returns all outputs. Raises as :meth:`run`."""
-        if len(inputs) != len(self._inputs):
-            names = ", ".join(repr(printable(t.name)) for t in self._inputs)
+        if len(inputs) != len(self._interface.inputs):
+            names = ", ".join(repr(printable(t.name)) for t in self._interface.inputs)
             raise InputError(f"{len(inputs)} arrays given; the model takes {names}")
-        return self.run(None, {t.name: x for t, x in zip(self._inputs, inputs)})
+        return self.run(None, {t.name: x for t, x in zip(self._interface.inputs, inputs)})
 
     def run_observed(self, feeds: Mapping[str, np.ndarray], callback: Observer) -> list[np.ndarray]:
         """Run one item and call ``callback(layer, outputs)`` after each layer.
@@ -139,12 +118,12 @@ class InferenceSession:
         Raises:
             InputError, LibraryError: as :meth:`run`; also InputError for more than one item.
         """
-        arrays, items = self._arrays(feeds)
+        arrays, items = self._interface.arrays(feeds)
         if items != 1:
             raise InputError(f"an observed run takes a batch of one, not of {items}")
-        results = self._results(range(len(self._outputs)), 1, None, arrays)
+        results = self._interface.results(range(len(self._interface.outputs)), 1, None, arrays)
         self._run(arrays, results, 1, callback)
-        return [results[index] for index in range(len(self._outputs))]
+        return [results[index] for index in range(len(self._interface.outputs))]
 
     def close(self) -> None:
         """Give the threads and the memory back; the session cannot run any more."""
@@ -160,111 +139,6 @@ class InferenceSession:
     def __repr__(self) -> str:
         return f"<bnnc session {self.path} on {self.threads} threads, {self.isa}>"
 
-    # ---- before a run ---------------------------------------------------------------------
-
-    def _tensor(self, described: Mapping[str, Any]) -> TensorInfo:
-        numpy_name, type_name = DTYPES[described["dtype"]]
-        item = tuple(described["shape"])
-        shape: list[int | str] = list(item)
-        if self._open_batch and shape:
-            shape[0] = "batch"
-        return TensorInfo(described["name"], shape, type_name, np.dtype(numpy_name), item)
-
-    def _arrays(self, feeds: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], int]:
-        """The inputs as contiguous arrays in order, and how many items they hold."""
-        if not isinstance(feeds, Mapping):
-            raise InputError("inputs are given as a dictionary from names to arrays")
-        known = {tensor.name for tensor in self._inputs}
-        listed = ", ".join(repr(printable(t.name)) for t in self._inputs) or "no inputs"
-        for name in feeds:
-            if name not in known:
-                raise InputError(f"there is no input {printable(str(name))!r}; expected {listed}")
-        arrays = []
-        items: int | None = None
-        for tensor in self._inputs:
-            if tensor.name not in feeds:
-                raise InputError(f"input {printable(tensor.name)!r} is missing")
-            array = np.asarray(feeds[tensor.name])
-            count = self._check(f"input {printable(tensor.name)!r}", tensor, array)
-            if items is not None and count != items:
-                raise InputError(f"inputs hold {items} and {count} items; expected the same number")
-            items = count
-            arrays.append(np.ascontiguousarray(array).reshape(array.shape))
-        return arrays, 1 if items is None else items
-
-    def _check(self, what: str, tensor: TensorInfo, array: np.ndarray) -> int:
-        """Check type and shape; returns the number of items."""
-        if array.dtype != tensor.dtype:
-            raise InputError(
-                f"{what} holds {array.dtype}; expected {tensor.dtype}",
-                hint=f"convert it with .astype(numpy.{tensor.dtype})",
-            )
-        shape, item = array.shape, tensor.item_shape
-        if self._open_batch and item and len(shape) == len(item):
-            # An item may be several rows: a model whose open axis is 2 * batch, for example.
-            fits = shape[1:] == item[1:] and item[0] > 0 and shape[0] % item[0] == 0
-            count = shape[0] // item[0] if fits else 0
-        else:
-            fits, count = shape == item, 1
-        if not fits:
-            raise InputError(f"{what} has shape {_times(shape)}; expected {_times(tensor.shape)}")
-        return count
-
-    def _wanted(self, names: Sequence[str] | None) -> list[int]:
-        if names is None:
-            return list(range(len(self._outputs)))
-        if isinstance(names, str):
-            raise InputError("output names are given as a list")
-        order = {tensor.name: index for index, tensor in enumerate(self._outputs)}
-        for name in names:
-            if name not in order:
-                listed = ", ".join(repr(printable(t.name)) for t in self._outputs)
-                raise InputError(f"there is no output {printable(str(name))!r}; expected {listed}")
-        return [order[name] for name in names]
-
-    def _results(
-        self,
-        wanted: Sequence[int],
-        items: int,
-        out: Sequence[np.ndarray] | None,
-        arrays: list[np.ndarray],
-    ) -> dict[int, np.ndarray]:
-        """Arrays for all outputs: those of ``out``, else new ones."""
-        given: dict[int, np.ndarray] = {}
-        if out is not None:
-            if isinstance(out, np.ndarray) or len(out) != len(wanted):
-                raise InputError(f"out= must be a list of {len(wanted)} arrays")
-            if len(set(wanted)) != len(wanted):
-                raise InputError("out= needs each output named once")
-            given = dict(zip(wanted, out))
-        results = {}
-        for index, tensor in enumerate(self._outputs):
-            shape = self._result_shape(tensor, items)
-            if index not in given:
-                results[index] = np.empty(shape, tensor.dtype)
-                continue
-            array = given[index]
-            what = f"out= for {printable(tensor.name)!r}"
-            if not isinstance(array, np.ndarray) or array.dtype != tensor.dtype:
-                raise InputError(f"{what} must be an array of {tensor.dtype}")
-            if array.shape != shape:
-                raise InputError(
-                    f"{what} has shape {_times(array.shape)}; expected {_times(shape)}"
-                )
-            if not (array.flags.c_contiguous and array.flags.writeable):
-                raise InputError(f"{what} must be contiguous and writeable")
-            for slot, source in enumerate(arrays):
-                if np.may_share_memory(array, source):
-                    arrays[slot] = source.copy()
-            results[index] = array
-        return results
-
-    def _result_shape(self, tensor: TensorInfo, items: int) -> tuple[int, ...]:
-        item = tensor.item_shape
-        return (items * item[0], *item[1:]) if self._open_batch and item else item
-
-    # ---- the run --------------------------------------------------------------------------
-
     def _run(
         self,
         arrays: list[np.ndarray],
@@ -277,7 +151,7 @@ class InferenceSession:
         try:
             slot = self._idle.pop()
         except IndexError:
-            slot = _Slot(library, len(self._inputs), len(self._outputs))
+            slot = _Slot(library, len(self._interface.inputs), len(self._interface.outputs))
         sources = [(x.ctypes.data, x.nbytes // max(items, 1)) for x in arrays]
         targets = [(results[i].ctypes.data, results[i].nbytes // max(items, 1)) for i in results]
         for item in range(items):
@@ -363,10 +237,6 @@ def _view(ffi: Any, data: Any, size: int) -> np.ndarray:
     view = np.frombuffer(ffi.buffer(data, size), np.uint8) if size else np.empty(0, np.uint8)
     view.flags.writeable = False
     return view
-
-
-def _times(shape: Sequence[int | str]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
 
 
 def available_processors() -> int:

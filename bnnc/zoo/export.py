@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bnnc.zoo.centernet import CenterNet
 
 OPSET = 18
-_SETTLED_AT_MOST = 512
 _LARGEST_INPUT = 8192
 
 
@@ -59,7 +58,7 @@ def export(
     from bnnc.zoo.settle import settle
 
     model = build(spec, classes, seed=seed)
-    settle(model, min(size, _SETTLED_AT_MOST), min(size, _SETTLED_AT_MOST), seed=seed)
+    settle(model, size, size, seed=seed)
     return write(model, path, size, size, labels=labels_for(classes), name=spec.id)
 
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from bnnc.zoo.centernet import CenterNet
 
+SIDES = (256, 512)
+"""The least and the most pixels, each way, that :func:`settle` measures on."""
+
 
 def smooth_noise(images: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Pictures [images, 3, height, width] of zero mean and unit variance, as normalised inputs are.
@@ -53,13 +56,17 @@ def measure_norms(model: CenterNet, batches: Iterable[Tensor]) -> None:
 @torch.no_grad()
 def settle(model: CenterNet, height: int, width: int, *, seed: int = 0) -> None:
     """Give ``model`` the BatchNorms of a trained network: scales and shifts drawn near 1 and 0,
-    statistics measured on smooth noise of ``height`` x ``width`` pixels."""
+    statistics measured on smooth noise.
+
+    The noise has ``height`` x ``width`` pixels, but no side outside ``SIDES``: on a coarse grid of
+    few cells, channels that seldom fire would seem constant, and be magnified without bound.
+    """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.affine:
             draws = torch.randn(2, module.num_features, generator=generator)
             module.weight.copy_(torch.exp(0.25 * draws[0]))
             module.bias.copy_(0.1 * draws[1])
-    # Two pictures at 512 x 512; more where they are small, up to what a coarse grid needs.
-    images = max(2, min(16, 2 * 512 * 512 // (height * width)))
-    measure_norms(model, [smooth_noise(images, height, width, generator)])
+    rows, columns = (max(SIDES[0], min(side, SIDES[1])) for side in (height, width))
+    images = 2 * SIDES[1] ** 2 // (rows * columns)
+    measure_norms(model, [smooth_noise(images, rows, columns, generator)])

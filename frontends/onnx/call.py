@@ -99,8 +99,8 @@ class Call:
         return int(self._attribute(name, AttributeProto.INT, default))
 
     def attr_flag(self, name: str, default: bool = False) -> bool:
-        """An integer attribute that means yes or no."""
-        return self.attr_int(name, int(default)) != 0
+        """An integer attribute that means yes if it is 1."""
+        return self.attr_int(name, int(default)) == 1
 
     def attr_float(self, name: str, default: float | None = None) -> float:
         """A float attribute."""
@@ -195,7 +195,7 @@ class Call:
         """Several axes counted from the front, none of them twice."""
         found = tuple(self.axis(number, axes) for number in numbers)
         if len(set(found)) != len(found):
-            raise self.error(f"names an axis twice in {list(numbers)}")
+            raise self.error(f"names an axis twice in {list(numbers)[:8]}")
         return found
 
     # ---- refusing -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ kilobytes stand for more nodes than there are atoms.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto
@@ -82,6 +82,13 @@ def refuse_duplicates(names: Sequence[str], what: str) -> None:
 _FunctionKey = tuple[str, str, str]
 
 
+@dataclass(slots=True, frozen=True)
+class _Function:
+    proto: FunctionProto
+    key: _FunctionKey
+    versions: Mapping[str, int]
+
+
 @dataclass(slots=True)
 class _Frame:
     """A list of nodes being read: the graph's, or a called function's.
@@ -112,19 +119,27 @@ class Inliner:
     Args:
         model: the model.
         names: those of its inputs and initializers, which are not to be used anew.
+        native: whether an operator (domain, name) is known without a function; then a function
+            that is called the same is passed over, as onnxruntime does.
     """
 
-    def __init__(self, model: ModelProto, names: set[str]) -> None:
+    def __init__(
+        self, model: ModelProto, names: set[str], native: Callable[[str, str], bool]
+    ) -> None:
         self._model = model
         self._versions = opset_versions(model.opset_import)
         self._taken = names | {name for node in model.graph.node for name in node.output}
         self._repeats: Counter[str] = Counter()
-        self._functions: dict[_FunctionKey, FunctionProto] = {}
+        self._functions: dict[_FunctionKey, _Function] = {}
         for function in model.functions:
             key = (plain_domain(function.domain), function.name, function.overload)
             if key in self._functions:
                 raise ModelError(f"two functions are called {quote(function.name)}")
-            self._functions[key] = function
+            if native(key[0], key[1]):
+                continue
+            refuse_duplicates(function.input, f"input of function {quote(function.name)}")
+            versions = {**self._versions, **opset_versions(function.opset_import)}
+            self._functions[key] = _Function(function, key, versions)
 
     def nodes(self) -> list[OnnxNode]:
         """Every node, those of called functions in place of the calls."""
@@ -154,7 +169,7 @@ class Inliner:
                 raise ModelError(
                     f"functions call each other more than {MAX_DEPTH} deep", node=node.title
                 )
-            inner, aliases = self._call(node, function, key)
+            inner, aliases = self._call(node, function)
             active.add(key)
             found += aliases
             stack.append(inner)
@@ -202,43 +217,36 @@ class Inliner:
         self._taken.add(name)
         return name
 
-    def _call(
-        self, node: OnnxNode, function: FunctionProto, key: _FunctionKey
-    ) -> tuple[_Frame, list[OnnxNode]]:
+    def _call(self, node: OnnxNode, function: _Function) -> tuple[_Frame, list[OnnxNode]]:
         """The frame of a call, and a copy for each input the function returns as it is."""
-        if len(node.inputs) > len(function.input) or len(node.outputs) > len(function.output):
+        proto = function.proto
+        if len(node.inputs) > len(proto.input) or len(node.outputs) > len(proto.output):
             raise ModelError(
                 f"calls function {quote(node.op)} with {len(node.inputs)} inputs and "
-                f"{len(node.outputs)} outputs; it has {len(function.input)} and "
-                f"{len(function.output)}",
+                f"{len(node.outputs)} outputs; it has {len(proto.input)} and {len(proto.output)}",
                 node=node.title,
             )
-        refuse_duplicates(function.input, f"input of function {quote(node.op)}")
-        names = dict.fromkeys(function.input, "")
-        names.update(zip(function.input, node.inputs))
+        names = dict.fromkeys(proto.input, "")
+        names.update(zip(proto.input, node.inputs))
         aliases = []
-        for formal, actual in zip(function.output, node.outputs):
+        for formal, actual in zip(proto.output, node.outputs):
             if not actual:
                 continue
             if formal in names:
                 copy = NodeProto(op_type="Identity", name=node.proto.name)
-                aliases.append(
-                    OnnxNode(
-                        copy, "", self._versions.get("", 0), [names[formal]], [actual], {},
-                        node.callers,
-                    )
-                )  # fmt: skip
+                version = function.versions.get("", 0)
+                source, target = [names[formal]], [actual]
+                aliases.append(OnnxNode(copy, "", version, source, target, {}, node.callers))
             else:
                 names[formal] = actual
-        attrs = {attr.name: attr for attr in function.attribute_proto} | node.attrs
         inner = _Frame(
-            iter(function.node),
-            {**self._versions, **opset_versions(function.opset_import)},
+            iter(proto.node),
+            function.versions,
             names,
-            attrs,
-            key,
+            {attr.name: attr for attr in proto.attribute_proto} | node.attrs,
+            function.key,
             (*node.callers, node.proto),
             next(filter(None, node.outputs), node.op)[:_PREFIX],
-            set(function.input),
+            set(proto.input),
         )
         return inner, aliases

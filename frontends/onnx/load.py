@@ -58,7 +58,7 @@ def load(
 
 
 def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> Graph:
-    program = flatten(source.model)
+    program = flatten(source.model, lambda domain, op: importer_of(domain, op) is not None)
     name_nodes(program.nodes)
     importers = _importers(program)
     types, open_batch = input_types(program.inputs, shapes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto, SparseTensorProto, TensorProto, ValueInfoProto
@@ -30,8 +30,12 @@ class Program:
     nodes: list[OnnxNode]
 
 
-def flatten(model: ModelProto) -> Program:
+def flatten(model: ModelProto, native: Callable[[str, str], bool]) -> Program:
     """The model as a :class:`Program`.
+
+    Args:
+        model: the model.
+        native: whether an operator (domain, name) needs no function.
 
     Raises:
         ModelError: for tensors that are undefined, defined twice or defined by each other, for
@@ -44,7 +48,7 @@ def flatten(model: ModelProto) -> Program:
     refuse_duplicates([info.name for info in graph.output], "output of the graph")
     if not graph.output:
         raise ModelError("the graph has no outputs")
-    nodes = Inliner(model, {*listed, *initializers}).nodes()
+    nodes = Inliner(model, {*listed, *initializers}, native).nodes()
     producers = _producers(nodes, {*listed, *initializers})
     ordered = _in_order(nodes, producers)
     known = {*producers, *initializers, *listed}

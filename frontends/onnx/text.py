@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from bnnc.errors import printable
 
@@ -13,8 +14,11 @@ def quote(name: str) -> str:
 
 
 def dims(shape: Iterable[object]) -> str:
-    """A shape as ``1x3x512x512``; a scalar's is ``scalar``."""
-    return "x".join(printable(str(size), 24) for size in shape) or "scalar"
+    """A shape as ``1x3x512x512``; a scalar's is ``scalar``, a very long one is cut."""
+    shown = [printable(str(size), 24) for size in islice(shape, 13)]
+    if len(shown) > 12:
+        shown[12] = "\N{HORIZONTAL ELLIPSIS}"
+    return "x".join(shown) or "scalar"
 
 
 def listing(items: Sequence[str], limit: int = 6) -> str:

@@ -2,9 +2,7 @@
 #ifndef BNNC_ISA_H
 #define BNNC_ISA_H
 
-#include <limits.h>
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -19,14 +17,14 @@
 #define ISA(name) BNNC_PASTE(name, BNNC_ISA)
 
 #define BNNC_INLINE static inline __attribute__((always_inline, unused))
-/* for what not every instruction set's kernels call */
-#define BNNC_ENTRY static __attribute__((unused))
+
 /* before a loop of few, constant turns */
 #if defined(__clang__)
 #define BNNC_UNROLL _Pragma("unroll")
 #else
 #define BNNC_UNROLL _Pragma("GCC unroll 8")
 #endif
+
 #define BNNC_TEXT_(text) #text
 #define BNNC_TEXT(text) BNNC_TEXT_(text)
 

@@ -4,6 +4,7 @@
 #include "epilogue.inl"
 #include "map.inl"
 #include "elementwise.inl"
+#include "broadcast.inl"
 #include "movement.inl"
 #include "reduce.inl"
 #include "topk.inl"
@@ -11,6 +12,7 @@
 #include "rows_f32.inl"
 #include "gemm_f32.inl"
 #include "conv_f32.inl"
+#include "conv_f32_winograd.inl"
 #include "conv_transpose_f32.inl"
 #include "depthwise_f32.inl"
 #include "pool_f32.inl"
@@ -38,6 +40,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .bits_convert = BNNC_KERNEL(bits_convert),
     .bits_unpack = BNNC_KERNEL(bits_unpack),
     .conv_f32 = BNNC_KERNEL(conv_f32),
+    .conv_f32_winograd = BNNC_KERNEL(conv_f32_winograd),
     .conv_transpose_f32 = BNNC_KERNEL(conv_transpose_f32),
     .depthwise_f32 = BNNC_KERNEL(depthwise_f32),
     .max_pool_f32 = BNNC_KERNEL(max_pool_f32),

@@ -9,6 +9,13 @@
  * one, and the bits behind a row's end go along without harm.
  */
 
+/* before loops whose turns must all be there, since they keep vectors in registers */
+#if defined(__clang__)
+#define BNNC_PLANAR_UNROLL _Pragma("unroll")
+#else
+#define BNNC_PLANAR_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 typedef struct {
     const bnnc_binary_conv_args *args;
     int64_t row_bytes, plane_bytes;
@@ -190,3 +197,5 @@ static void ISA(binary_conv_planar)(const void *args, int64_t begin, int64_t end
         width->run(&p, &u, scratch);
     }
 }
+
+#undef BNNC_PLANAR_UNROLL

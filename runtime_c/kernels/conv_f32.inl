@@ -20,6 +20,7 @@
 typedef struct {
     const bnnc_conv_f32_args *args;
     bnnc_conv_shape s; /* of an equal convolution; pixels of 1x1 ones are a single row */
+    const float *end;  /* of the input */
     int64_t pixels, width;
     int64_t tile;       /* pixels of a tile, at most BNNC_TILE */
     int64_t row_tiles;  /* tiles of a row; 0 where tiles follow each other without regard to rows */
@@ -29,8 +30,9 @@ typedef struct {
     int64_t group_blocks, blocks, unit_blocks, splits;
     int64_t waiting_blocks; /* blocks whose sums fit in scratch */
     const float *touch[2]; /* tensors the epilogue uses */
-    float *direct;      /* the output tensor, where the epilogue is relu? store */
+    float *direct;      /* the output tensor, where the epilogue is relu? store sign* */
     float low;
+    bnnc_epilogue signs; /* the rest of such an epilogue */
 } ISA(conv_plan);
 
 typedef struct {
@@ -48,12 +50,21 @@ BNNC_INLINE int ISA(mixes_channels)(const bnnc_epilogue *e) {
     return 0;
 }
 
-/* The tensor written and the lower bound, if the epilogue is relu? store; else NULL. */
-BNNC_INLINE float *ISA(plain_store)(const bnnc_epilogue *e, float *low) {
-    int32_t relu = e->count > 0 && e->steps[0].kind == BNNC_STEP_RELU;
+/* The tensor written and the lower bound, if the epilogue is relu? store; else NULL. Where `signs` is
+ * not NULL, signs may follow, which can be taken from the stored values: it is set to them. */
+BNNC_INLINE float *ISA(plain_store)(const bnnc_epilogue *e, float *low, bnnc_epilogue *signs) {
+    int32_t relu = e->count > 0 && e->steps[0].kind == BNNC_STEP_RELU, rest = e->count - relu - 1;
     *low = -INFINITY;
-    if (e->count != relu + 1 || e->steps[relu].kind != BNNC_STEP_STORE)
+    if (rest < 0 || (rest > 0 && !signs) || e->steps[relu].kind != BNNC_STEP_STORE)
         return NULL;
+    for (int32_t i = 0; i < rest; i++)
+        if (e->steps[relu + 1 + i].kind != BNNC_STEP_SIGN)
+            return NULL;
+    if (signs) {
+        *signs = *e;
+        signs->steps += relu + 1;
+        signs->count = rest;
+    }
     if (relu)
         *low = 0;
     return e->steps[relu].out;
@@ -70,7 +81,7 @@ BNNC_INLINE void ISA(epilogue_tensors)(const bnnc_epilogue *e, const float *tens
             tensors[found++] = e->steps[i].a;
 }
 
-/* Cut an image into tiles of about `tile` pixels that an epilogue takes: see kernel.h. */
+/* Cut an image into tiles of about `tile` pixels, such as an epilogue takes. */
 static void ISA(plan_tiles)(ISA(conv_plan) * p, int64_t tile) {
     int64_t height = p->pixels / p->width;
     if (p->width % 8 == 0) {
@@ -102,7 +113,8 @@ static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
         s->iw = s->ow = (int32_t)p.pixels;
         s->ih = s->oh = 1;
     }
-    p.direct = ISA(plain_store)(&args->epilogue, &p.low);
+    p.end = args->x + (int64_t)s->batch * s->ic * s->ih * s->iw;
+    p.direct = ISA(plain_store)(&args->epilogue, &p.low, &p.signs);
     ISA(epilogue_tensors)(&args->epilogue, p.touch);
 
     int64_t tile = 128;
@@ -128,8 +140,11 @@ static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
     return p;
 }
 
-BNNC_INLINE void ISA(tile_pixels)(const ISA(conv_plan) * p, int64_t tile, ISA(conv_slice) * t) {
-    int64_t stop = p->pixels;
+/* Set batch item, group and pixels of a unit. */
+BNNC_INLINE void ISA(unit_tile)(const ISA(conv_plan) * p, int64_t unit, ISA(conv_slice) * t) {
+    int64_t tile = unit / p->splits % p->tiles, stop = p->pixels;
+    t->batch_index = (int32_t)(unit / p->splits / p->tiles);
+    t->group = (int32_t)(unit % p->splits * p->unit_blocks / p->group_blocks);
     t->first = tile * p->tile;
     if (p->row_tiles) {
         int64_t y = tile / p->row_tiles;
@@ -139,59 +154,168 @@ BNNC_INLINE void ISA(tile_pixels)(const ISA(conv_plan) * p, int64_t tile, ISA(co
     t->count = BNNC_MIN(p->tile, stop - t->first);
 }
 
+/* Zero what of a tile's panel row lies left or right of the input. */
+static void ISA(conv_pad)(const bnnc_conv_shape *s, const ISA(conv_slice) * t, ISA(span) inside, float *to) {
+    int64_t begin = t->first % s->ow;
+    for (int64_t done = 0; done < t->count; begin = 0) {
+        int64_t stop = BNNC_MIN(s->ow, begin + t->count - done);
+        for (int64_t x = begin; x < BNNC_MIN(inside.low, stop); x++)
+            to[done + x - begin] = 0;
+        for (int64_t x = BNNC_MAX(inside.high, begin); x < stop; x++)
+            to[done + x - begin] = 0;
+        done += stop - begin;
+    }
+}
+
+/* One panel row, gathered row by row of the input. */
+static void ISA(conv_pack_rows)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
+                                ISA(span) inside, int64_t shift, float *to) {
+    const bnnc_conv_shape *s = &p->s;
+    int64_t begin = t->first % s->ow;
+    int64_t y = t->first / s->ow * s->stride_h + ky * s->dilation_h - s->pad_top;
+    for (int64_t done = 0; done < t->count; y += s->stride_h, begin = 0) {
+        int64_t stop = BNNC_MIN(s->ow, begin + t->count - done);
+        if (y < 0 || y >= s->ih)
+            ISA(fill_row)(to + done, 0, stop - begin);
+        else
+            ISA(padded_row)(to + done, plane + y * s->iw, p->end, inside, begin, stop, s->stride_w, shift);
+        done += stop - begin;
+    }
+}
+
+/* One panel row where outputs follow each other as inputs do (stride 1, rows as long), so that a single
+ * copy serves. Returns whether it could be done without leaving the tensor. */
+BNNC_INLINE int ISA(conv_pack_flat)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
+                                    ISA(span) inside, int64_t shift, float *to) {
+    const bnnc_conv_shape *s = &p->s;
+    int64_t up = ky * s->dilation_h - s->pad_top;
+    int64_t y0 = t->first / s->ow + up, y1 = (t->first + t->count - 1) / s->ow + up;
+    const float *from = plane + t->first + up * s->iw + shift;
+    if (y0 < 0 || y1 >= s->ih || from < p->args->x || p->end - from < t->count + BNNC_LANES)
+        return 0;
+    for (int64_t i = 0; i < t->count; i += BNNC_LANES)
+        f32_store(to + i, f32_load(from + i));
+    if (inside.low > 0 || inside.high < s->ow)
+        ISA(conv_pad)(s, t, inside, to);
+    return 1;
+}
+
+/* The panel rows of three taps at stride 2 at once: of every pair of inputs one is the middle tap's,
+ * the other the left one's and the right one's. Returns whether that could be done without leaving the tensor. */
+BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
+                                   float *to) {
+    const bnnc_conv_shape *s = &p->s;
+    int64_t begin = t->first % s->ow;
+    int64_t y = t->first / s->ow * s->stride_h + ky * s->dilation_h - s->pad_top;
+    for (int64_t done = 0; done < t->count; y += s->stride_h, begin = 0) {
+        int64_t count = BNNC_MIN(s->ow - begin, t->count - done);
+        const float *from = plane + y * s->iw + 2 * begin;
+        float *left = to + done, *middle = left + p->stride, *right = middle + p->stride;
+        if (y < 0 || y >= s->ih) {
+            ISA(fill_row)(left, 0, count);
+            ISA(fill_row)(middle, 0, count);
+            ISA(fill_row)(right, 0, count);
+        } else if (p->end - from < 2 * count + 3 * BNNC_LANES) {
+            return 0;
+        } else if (s->pad_left) {
+            vf32 carry = f32_set(begin ? from[-1] : 0);
+            for (int64_t i = 0; i < count; i += BNNC_LANES) {
+                vf32 a = f32_load(from + 2 * i), b = f32_load(from + 2 * i + BNNC_LANES), odd = ISA(odd)(a, b);
+                f32_store(left + i, ISA(slide)(carry, odd));
+                f32_store(middle + i, ISA(even)(a, b));
+                f32_store(right + i, odd);
+                carry = odd;
+            }
+        } else {
+            vf32 a = f32_load(from), b = f32_load(from + BNNC_LANES);
+            vf32 even = ISA(even)(a, b), odd = ISA(odd)(a, b);
+            for (int64_t i = 0; i < count; i += BNNC_LANES) {
+                a = f32_load(from + 2 * (i + BNNC_LANES));
+                b = i + BNNC_LANES < count ? f32_load(from + 2 * (i + BNNC_LANES) + BNNC_LANES) : a;
+                vf32 next = ISA(even)(a, b);
+                f32_store(left + i, even);
+                f32_store(middle + i, odd);
+                f32_store(right + i, ISA(slide_down)(even, next));
+                even = next;
+                odd = ISA(odd)(a, b);
+            }
+        }
+        done += count;
+    }
+    for (int64_t kx = 0; kx < 3; kx++)
+        ISA(conv_pad)(s, t, ISA(span_inside)(s->iw, 2, kx - s->pad_left), to + kx * p->stride);
+    return 1;
+}
+
+/* The inputs that the slice behind `t` will gather: of the same tile, or of the next unit's. */
+static ISA(gemm_ask) ISA(conv_next)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, int64_t next_unit,
+                                    int64_t blocks) {
+    const bnnc_conv_shape *s = &p->s;
+    int64_t size = (int64_t)s->ih * s->iw, taps = (int64_t)s->kh * s->kw;
+    ISA(conv_slice) next = *t;
+    if (t->to < p->depth) {
+        next.from = t->to;
+        next.to = BNNC_MIN(p->depth, next.from + p->slice);
+    } else {
+        if (next_unit / p->splits == (next_unit - 1) / p->splits)
+            return (ISA(gemm_ask)){.rows = 0};
+        ISA(unit_tile)(p, next_unit, &next);
+        next.from = 0;
+        next.to = p->slice;
+    }
+    int64_t y0 = next.first / s->ow * s->stride_h, y1 = (next.first + next.count - 1) / s->ow * s->stride_h + 1;
+    int64_t from = y0 * s->iw, to = BNNC_MIN(s->ih, y1) * (int64_t)s->iw;
+    if (y0 + 1 == y1) {
+        from += next.first % s->ow * s->stride_w;
+        to = BNNC_MIN(to, from + next.count * s->stride_w);
+    }
+    int64_t channel = (int64_t)next.group * (s->ic / s->groups) + next.from / taps;
+    ISA(gemm_ask)
+    ask = {
+        .row = p->args->x + ((int64_t)next.batch_index * s->ic + channel) * size + from,
+        .rows = BNNC_CEIL_DIV(next.to, taps) - next.from / taps,
+        .pixels = to - from,
+        .stride = size,
+    };
+    ask.lines = BNNC_CEIL_DIV(ask.rows * BNNC_CEIL_DIV(ask.pixels, 16), blocks * ISA(gemm_tiles_of)(t->count));
+    return ask;
+}
+
 /* Gather the inputs of a tile's products [from, to). */
 static void ISA(conv_pack)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, float *panel) {
     const bnnc_conv_shape *s = &p->s;
-    int64_t plane = (int64_t)s->ih * s->iw;
-    const float *end = p->args->x + s->batch * s->ic * plane;
-    const float *x = p->args->x + ((int64_t)t->batch_index * s->ic + (int64_t)t->group * (s->ic / s->groups)) * plane;
-    int64_t y0 = t->first / s->ow, x0 = t->first % s->ow;
-    int64_t taps = (int64_t)s->kh * s->kw;
+    int64_t size = (int64_t)s->ih * s->iw, taps = (int64_t)s->kh * s->kw;
     int64_t channel = t->from / taps, ky = t->from % taps / s->kw, kx = t->from % s->kw;
-    for (int64_t k = t->from; k < t->to; k++, panel += p->stride) {
-        int64_t shift = kx * s->dilation_w - s->pad_left;
-        ISA(span) inside = ISA(span_inside)(s->iw, s->stride_w, shift);
-        int64_t begin = x0, y = y0 * s->stride_h + ky * s->dilation_h - s->pad_top;
-        for (int64_t done = 0; done < t->count; y += s->stride_h, begin = 0) {
-            int64_t stop = BNNC_MIN(s->ow, begin + t->count - done);
-            if (y < 0 || y >= s->ih)
-                ISA(fill_row)(panel + done, 0, stop - begin);
-            else
-                ISA(padded_row)(panel + done, x + channel * plane + y * s->iw, end, inside, begin, stop, s->stride_w,
-                                shift);
-            done += stop - begin;
+    const float *plane =
+        p->args->x + ((int64_t)t->batch_index * s->ic + (int64_t)t->group * (s->ic / s->groups) + channel) * size;
+    int flat = s->stride_h == 1 && s->stride_w == 1 && s->ow == s->iw;
+    int triple = s->kw == 3 && s->stride_w == 2 && s->dilation_w == 1 && (s->pad_left == 0 || s->pad_left == 1);
+    for (int64_t k = t->from; k < t->to;) {
+        int64_t done = 1;
+        if (triple && kx == 0 && k + 3 <= t->to && ISA(conv_pack_3s2)(p, t, plane, ky, panel)) {
+            done = 3;
+        } else {
+            int64_t shift = kx * s->dilation_w - s->pad_left;
+            ISA(span) inside = ISA(span_inside)(s->iw, s->stride_w, shift);
+            if (!flat || !ISA(conv_pack_flat)(p, t, plane, ky, inside, shift, panel))
+                ISA(conv_pack_rows)(p, t, plane, ky, inside, shift, panel);
         }
-        if (++kx == s->kw) {
+        k += done;
+        kx += done;
+        panel += done * p->stride;
+        if (kx == s->kw) {
             kx = 0;
             if (++ky == s->kh) {
                 ky = 0;
-                channel++;
+                plane += size;
             }
         }
     }
 }
 
-/* A row of a tile's results, cut where the epilogue wants it. */
-BNNC_INLINE void ISA(finish_row)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first,
-                                 int64_t count, float *v) {
-    if (e->width % 8 == 0) {
-        ISA(epilogue_run)(e, batch_index, channel, first, (int32_t)count, v);
-        return;
-    }
-    while (count > 0) {
-        int64_t part = BNNC_MIN(count, e->width - first % e->width);
-        float row[BNNC_TILE] __attribute__((aligned(64)));
-        memcpy(row, v, (size_t)part * sizeof(float));
-        ISA(epilogue_run)(e, batch_index, channel, first, (int32_t)part, row);
-        first += part;
-        v += part;
-        count -= part;
-    }
-}
-
 /* One slice of products for one block of channels. */
 static void ISA(conv_block)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, int64_t block, const float *panel,
-                            float *sums) {
+                            float *sums, ISA(gemm_ask) * ask) {
     const bnnc_conv_f32_args *args = p->args;
     int32_t group_channels = p->s.oc / p->s.groups;
     int32_t in_group = (int32_t)(block % p->group_blocks) * 8;
@@ -213,6 +337,7 @@ static void ISA(conv_block)(const ISA(conv_plan) * p, const ISA(conv_slice) * t,
         .out = sums,
         .out_stride = p->stride,
         .low = -INFINITY,
+        .ask = ask,
     };
     if (last && p->direct) {
         b.out = p->direct + ((int64_t)t->batch_index * p->s.oc + channel) * p->pixels + t->first;
@@ -227,10 +352,11 @@ static void ISA(conv_block)(const ISA(conv_plan) * p, const ISA(conv_slice) * t,
         b.touch_stride = p->pixels;
     }
     ISA(gemm_run)(&b);
-    if (last && !p->direct)
-        for (int32_t i = 0; i < channels; i++)
-            ISA(finish_row)
-    (&args->epilogue, t->batch_index, channel + i, t->first, t->count, sums + i * p->stride);
+    const bnnc_epilogue *e = p->direct ? &p->signs : &args->epilogue;
+    if (!last || e->count == 0)
+        return;
+    float v[BNNC_TILE] __attribute__((aligned(64)));
+    ISA(run_rows)(e, t->batch_index, channel, channels, t->first, (int32_t)t->count, b.out, NULL, b.out_stride, v);
 }
 
 static int64_t ISA(conv_f32_units)(const void *args) {
@@ -244,8 +370,8 @@ static void ISA(conv_f32)(const void *args, int64_t begin, int64_t end, void *sc
     ISA(conv_slice) packed = {.count = 0};
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t block = unit % p.splits * p.unit_blocks, stop = BNNC_MIN(p.blocks, block + p.unit_blocks);
-        ISA(conv_slice) t = {.batch_index = (int32_t)(unit / p.splits / p.tiles)};
-        ISA(tile_pixels)(&p, unit / p.splits % p.tiles, &t);
+        ISA(conv_slice) t;
+        ISA(unit_tile)(&p, unit, &t);
         while (block < stop) {
             t.group = (int32_t)(block / p.group_blocks);
             int64_t group_end = (t.group + 1) * p.group_blocks;
@@ -255,8 +381,12 @@ static void ISA(conv_f32)(const void *args, int64_t begin, int64_t end, void *sc
                 if (memcmp(&t, &packed, sizeof t) != 0)
                     ISA(conv_pack)(&p, &t, panel);
                 packed = t;
+                ISA(gemm_ask) ask = {.rows = 0};
+                if (t.to < p.depth || (until == stop && unit + 1 < end))
+                    ask = ISA(conv_next)(&p, &t, unit + 1, until - block);
                 for (int64_t i = block; i < until; i++)
-                    ISA(conv_block)(&p, &t, i, panel, sums + (p.slice == p.depth ? 0 : (i - block) * 8 * p.stride));
+                    ISA(conv_block)
+                (&p, &t, i, panel, sums + (p.slice == p.depth ? 0 : (i - block) * 8 * p.stride), &ask);
             }
             block = until;
         }

@@ -126,7 +126,7 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
     if (units < TCONV_UNITS && !ISA(mixes_channels)(&args->epilogue))
         p.unit_blocks = BNNC_MAX(p.slice < depth ? 8 : 2, BNNC_CEIL_DIV(p.blocks * units, TCONV_UNITS));
     p.splits = BNNC_CEIL_DIV(p.blocks, p.unit_blocks);
-    p.direct = ISA(plain_store)(&args->epilogue, &p.low);
+    p.direct = ISA(plain_store)(&args->epilogue, &p.low, NULL);
     return p;
 }
 
@@ -308,9 +308,8 @@ static void ISA(tconv_finish)(const ISA(tconv_plan) * p, const ISA(tconv_tile) *
             x1 = BNNC_MIN(t->x1, x + BNNC_TILE);
             ISA(tconv_row)(p, t, sums, y, x, x1, streams, rows + filled);
             filled += x1 - x;
-            /* Rows that follow each other may share a call: kernel.h says when. */
-            int more = turn == 1 && x1 - x == s->ow && s->ow % 8 == 0 && y + 1 < t->y1 && filled + s->ow <= BNNC_TILE;
-            if (more)
+            /* Whole rows that follow each other share a call. */
+            if (turn == 1 && x1 - x == s->ow && y + 1 < t->y1 && filled + s->ow <= BNNC_TILE)
                 continue;
             int64_t first = y * s->ow + x1 - filled;
             ISA(epilogue_run)

@@ -29,7 +29,7 @@ typedef struct {
 static ISA(depthwise_plan) ISA(plan_depthwise)(const bnnc_conv_f32_args *args) {
     const bnnc_conv_shape *s = &args->shape;
     ISA(depthwise_plan) p = {.args = args, .s = s};
-    p.direct = ISA(plain_store)(&args->epilogue, &p.low);
+    p.direct = ISA(plain_store)(&args->epilogue, &p.low, NULL);
     p.columns = BNNC_MIN(s->ow, BNNC_TILE);
     p.column_tiles = BNNC_CEIL_DIV(s->ow, p.columns);
     p.unit_channels = ISA(mixes_channels)(&args->epilogue) ? s->oc : 1;
@@ -248,7 +248,7 @@ static void ISA(depthwise_band)(const ISA(depthwise_plan) * p, const ISA(depthwi
         float *out = p->direct ? p->direct + plane + y * s->ow + x0 : v + filled;
         ISA(depthwise_sums)(p, d, x, channel, y, y1, x0, x1, out);
         filled += width;
-        if (p->direct || (width == s->ow && s->ow % 8 == 0 && y + 1 < y1 && filled + width <= BNNC_TILE))
+        if (p->direct || (width == s->ow && y + 1 < y1 && filled + width <= BNNC_TILE))
             continue;
         int64_t first = y * s->ow + x1 - filled;
         ISA(epilogue_run)(&args->epilogue, batch_index, channel, first, (int32_t)filled, v);

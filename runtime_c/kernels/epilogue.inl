@@ -12,11 +12,11 @@
  * change nothing: max(-inf, v), v * 1 + -0.
  * Whatever does not fit is done step by step.
  *
- * Kernels call epilogue_run (floats), epilogue_run_i32 or epilogue_run_i16 (a BinaryConv's sums) for
- * one row, epilogue_run_rows or epilogue_run_rows_i32 for the same pixels of several channels, which
- * writes bits_nhwc a byte at a time where eight channels come together, and epilogue_prefetch for
- * the row they will come to after that.
+ * Kernels call epilogue_run (floats) or epilogue_run_i32 (a BinaryConv's sums) for one row, and
+ * epilogue_run_rows_i32 for the same pixels of several channels, which writes bits_nhwc a byte at a
+ * time where eight channels come together.
  */
+#include "bit_rows.inl"
 #include "functions.inl"
 
 /* A relu, prelu or clip: min(max(v, low), high), and that times slope where it is negative. */
@@ -36,133 +36,6 @@ typedef struct {
     float *store;
     const bnnc_step *sign;
 } ISA(pass);
-
-/* Bits of a row: bit i % 8 of byte i / 8 is pixel i. */
-typedef struct {
-    uint64_t words[BNNC_TILE / 64];
-} ISA(row_bits);
-
-/* Where a row lies. */
-typedef struct {
-    const bnnc_epilogue *epilogue;
-    int32_t batch_index, channel;
-    int64_t first_pixel;
-    int32_t count;
-    int64_t offset; /* of its first element in a float tensor */
-} ISA(row);
-
-BNNC_INLINE int64_t ISA(pixels)(const bnnc_epilogue *e) {
-    return (int64_t)e->height * e->width;
-}
-
-BNNC_INLINE ISA(row)
-    ISA(row_at)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first_pixel, int32_t count) {
-    int64_t plane = (int64_t)batch_index * e->channels + channel;
-    return (ISA(row)){e, batch_index, channel, first_pixel, count, plane * ISA(pixels)(e) + first_pixel};
-}
-
-/* Lanes' bits at position i (a multiple of BNNC_LANES) of a row. */
-BNNC_INLINE void ISA(put_bits)(ISA(row_bits) *bits, int32_t i, uint32_t lanes) {
-#if BNNC_LANES == 16
-    uint16_t part = (uint16_t)lanes;
-    memcpy((uint8_t *)bits->words + i / 8, &part, sizeof part);
-#elif BNNC_LANES == 8
-    ((uint8_t *)bits->words)[i / 8] = (uint8_t)lanes;
-#else
-    uint8_t *byte = (uint8_t *)bits->words + i / 8;
-    *byte = (uint8_t)(i % 8 ? *byte | lanes << 4 : lanes);
-#endif
-}
-
-/* Bits [from, from + count) of a row as bytes, the last one filled up with ones. */
-BNNC_INLINE void ISA(put_row)(uint8_t *out, ISA(row_bits) *bits, int32_t from, int32_t count) {
-    if (from == 0 && count == BNNC_TILE) {
-        memcpy(out, bits->words, BNNC_TILE / 8);
-        return;
-    }
-    for (int32_t i = 0; i < count; i += 8) {
-        int32_t at = from + i, word = at / 64, shift = at % 64;
-        uint64_t eight = bits->words[word] >> shift;
-        if (shift > 56 && word + 1 < BNNC_TILE / 64)
-            eight |= bits->words[word + 1] << (64 - shift);
-        out[i / 8] = (uint8_t)(count - i < 8 ? eight | 0xFFu << (count - i) : eight);
-    }
-}
-
-/* Store a row's bits in a bit tensor of the epilogue's shape. */
-static void ISA(write_planar)(const ISA(row) *r, void *out, ISA(row_bits) *bits) {
-    const bnnc_epilogue *e = r->epilogue;
-    int64_t plane_bytes = bnnc_planar_plane_bytes(e->height, e->width);
-    uint8_t *plane = (uint8_t *)out + ((int64_t)r->batch_index * e->channels + r->channel) * plane_bytes;
-    uint8_t *rows = plane + bnnc_planar_first_row(e->width);
-    int64_t at = bnnc_planar_byte(e->width, r->first_pixel);
-    if (e->width % 8 == 0 || r->count <= e->width)
-        ISA(put_row)(rows + at, bits, 0, r->count);
-    else
-        for (int32_t i = 0; i < r->count; i += e->width, at += bnnc_planar_row_bytes(e->width))
-            ISA(put_row)(rows + at, bits, i, e->width);
-    if (r->first_pixel == 0)
-        memset(plane, 0xFF, (size_t)(rows - plane));
-    if (r->first_pixel + r->count == ISA(pixels)(e)) {
-        uint8_t *behind = rows + e->height * bnnc_planar_row_bytes(e->width);
-        memset(behind, 0xFF, (size_t)(plane + plane_bytes - behind));
-    }
-}
-
-static void ISA(write_nhwc)(const ISA(row) *r, void *out, const ISA(row_bits) *bits) {
-    const bnnc_epilogue *e = r->epilogue;
-    int64_t words = (e->channels + 63) / 64;
-    uint64_t *to =
-        (uint64_t *)out + ((int64_t)r->batch_index * ISA(pixels)(e) + r->first_pixel) * words + r->channel / 64;
-    int32_t shift = r->channel % 64;
-    for (int32_t i = 0; i < r->count; i++) {
-        uint64_t bit = (bits->words[i / 64] >> i % 64 & 1) << shift;
-        to[i * words] = shift ? to[i * words] | bit : bit;
-    }
-}
-
-/* Column i of eight rows of bits as byte i; the rows from `rows` on count as zeros. */
-BNNC_INLINE void ISA(columns_of_rows)(const ISA(row_bits) *bits, int32_t rows, int32_t count, uint8_t *columns) {
-#if BNNC_VEC_BYTES == 64
-    /* Bytes are moved so that the rows' bytes stand together, the last row's first: multiplying such a
-     * bit matrix with the unit vectors transposes it. */
-    uint8_t order[64];
-    for (int i = 0; i < 64; i++)
-        order[i] = (uint8_t)(8 * (7 - i % 8) + i / 8);
-    for (int32_t i = 0; i < count; i += 64) {
-        uint64_t words[8] = {0};
-        for (int32_t k = 0; k < rows; k++)
-            words[k] = bits[k].words[i / 64];
-        __m512i matrix = _mm512_permutexvar_epi8(_mm512_loadu_si512(order), _mm512_loadu_si512(words));
-        __m512i units = _mm512_set1_epi64((int64_t)0x8040201008040201u);
-        _mm512_storeu_si512(columns + i, _mm512_gf2p8affine_epi64_epi8(units, matrix, 0));
-    }
-#else
-    for (int32_t i = 0; i < count; i += 8) {
-        uint64_t x = 0;
-        for (int32_t k = 0; k < rows; k++)
-            x |= (uint64_t)((const uint8_t *)bits[k].words)[i / 8] << 8 * k;
-        x = bnnc_transpose_8x8(x);
-        memcpy(columns + i, &x, sizeof x);
-    }
-#endif
-}
-
-/* The same for eight channels, the first a multiple of 8, or as many as the tensor has left. */
-static void ISA(write_nhwc_rows)(const ISA(row) *r, void *out, const ISA(row_bits) *bits, int32_t rows) {
-    const bnnc_epilogue *e = r->epilogue;
-    int64_t words = (e->channels + 63) / 64;
-    int64_t first = ((int64_t)r->batch_index * ISA(pixels)(e) + r->first_pixel) * words + r->channel / 64;
-    uint64_t *word = (uint64_t *)out + first;
-    uint8_t *byte = (uint8_t *)word + r->channel / 8 % 8, columns[BNNC_TILE];
-    ISA(columns_of_rows)(bits, rows, r->count, columns);
-    if (r->channel % 64 == 0)
-        for (int32_t i = 0; i < r->count; i++)
-            word[i * words] = columns[i];
-    else
-        for (int32_t i = 0; i < r->count; i++)
-            byte[i * words * 8] = columns[i];
-}
 
 /* Write a row's bits, or leave them in `nhwc` if they are of that layout and it is not NULL. */
 static void ISA(write_bits)(const ISA(row) *r, const bnnc_step *step, ISA(row_bits) *bits, ISA(row_bits) *nhwc) {
@@ -398,26 +271,17 @@ static void ISA(run_steps_i32)(const ISA(row) *r, const int32_t *acc, ISA(row_bi
 }
 
 /* Run an epilogue on a row of values. */
-BNNC_ENTRY void ISA(epilogue_run)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first_pixel,
-                                  int32_t count, float *v) {
+static void ISA(epilogue_run)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first_pixel,
+                              int32_t count, float *v) {
     ISA(row) r = ISA(row_at)(e, batch_index, channel, first_pixel, count);
     ISA(run_steps)(&r, v, v, NULL);
 }
 
 /* Run an epilogue on a row of integers, in a buffer like that of values; it is not changed. */
-BNNC_ENTRY void ISA(epilogue_run_i32)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first_pixel,
-                                      int32_t count, const int32_t *acc) {
+static void ISA(epilogue_run_i32)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first_pixel,
+                                  int32_t count, const int32_t *acc) {
     ISA(row) r = ISA(row_at)(e, batch_index, channel, first_pixel, count);
     ISA(run_steps_i32)(&r, acc, NULL);
-}
-
-/* The same on 16-bit integers. */
-BNNC_ENTRY void ISA(epilogue_run_i16)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int64_t first_pixel,
-                                      int32_t count, const int16_t *acc) {
-    int32_t wide[BNNC_TILE] __attribute__((aligned(64)));
-    for (int32_t i = 0; i < count; i++)
-        wide[i] = acc[i];
-    ISA(epilogue_run_i32)(e, batch_index, channel, first_pixel, count, wide);
 }
 
 /* The step that writes bits_nhwc, if there is exactly one. */
@@ -435,11 +299,11 @@ static const bnnc_step *ISA(only_nhwc_step)(const bnnc_epilogue *e) {
 }
 
 /* Run an epilogue on the same pixels of the channels [channel, channel + rows). Row k of what it is
- * given stands at in + k * stride, or if `in` is NULL at acc + k * stride; its values are kept at
- * v + k * v_stride. */
+ * given stands at in + k * stride, or if `in` is NULL at acc + k * stride; `v` holds the values of one
+ * row in between. */
 BNNC_INLINE void ISA(run_rows)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int32_t rows,
                                int64_t first_pixel, int32_t count, const float *in, const int32_t *acc, int64_t stride,
-                               float *v, int64_t v_stride) {
+                               float *v) {
     const bnnc_step *nhwc_step = ISA(only_nhwc_step)(e);
     ISA(row_bits) nhwc[8];
     for (int32_t from = 0; from < rows; from += 8) {
@@ -448,7 +312,7 @@ BNNC_INLINE void ISA(run_rows)(const bnnc_epilogue *e, int32_t batch_index, int3
         for (int32_t k = from; k < from + some; k++) {
             ISA(row) r = ISA(row_at)(e, batch_index, channel + k, first_pixel, count);
             if (in)
-                ISA(run_steps)(&r, in + k * stride, v + k * v_stride, together ? nhwc + k % 8 : NULL);
+                ISA(run_steps)(&r, in + k * stride, v, together ? nhwc + k % 8 : NULL);
             else
                 ISA(run_steps_i32)(&r, acc + k * stride, together ? nhwc + k % 8 : NULL);
         }
@@ -459,30 +323,8 @@ BNNC_INLINE void ISA(run_rows)(const bnnc_epilogue *e, int32_t batch_index, int3
     }
 }
 
-/* epilogue_run, or epilogue_run_i32, for the channels [channel, channel + rows): row k stands at
- * v + k * stride, stride a multiple of 16. */
-BNNC_ENTRY void ISA(epilogue_run_rows)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int32_t rows,
-                                       int64_t first_pixel, int32_t count, float *v, int64_t stride) {
-    ISA(run_rows)(e, batch_index, channel, rows, first_pixel, count, v, NULL, stride, v, stride);
-}
-
-BNNC_ENTRY void ISA(epilogue_run_rows_i32)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int32_t rows,
-                                           int64_t first_pixel, int32_t count, const int32_t *acc, int64_t stride) {
-    ISA(run_rows)(e, batch_index, channel, rows, first_pixel, count, NULL, acc, stride, NULL, 0);
-}
-
-/* Ask for the memory that a later epilogue_run of this row adds and stores, one call ahead or so:
- * without it, rows that are far apart cost a miss each. */
-BNNC_INLINE void ISA(epilogue_prefetch)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel,
-                                        int64_t first_pixel, int32_t count) {
-    ISA(row) r = ISA(row_at)(e, batch_index, channel, first_pixel, count);
-    for (int32_t k = 0; k < e->count; k++) {
-        const bnnc_step *s = e->steps + k;
-        if (s->kind == BNNC_STEP_STORE)
-            for (int32_t i = 0; i < count; i += 16)
-                __builtin_prefetch((float *)s->out + r.offset + i, 1);
-        else if (s->kind == BNNC_STEP_ADD)
-            for (int32_t i = 0; i < count; i += 16)
-                __builtin_prefetch((const float *)s->a + r.offset + i, 0);
-    }
+/* epilogue_run_i32 for the channels [channel, channel + rows): row k stands at acc + k * stride. */
+static void ISA(epilogue_run_rows_i32)(const bnnc_epilogue *e, int32_t batch_index, int32_t channel, int32_t rows,
+                                       int64_t first_pixel, int32_t count, const int32_t *acc, int64_t stride) {
+    ISA(run_rows)(e, batch_index, channel, rows, first_pixel, count, NULL, acc, stride, NULL);
 }

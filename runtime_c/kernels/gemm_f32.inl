@@ -11,6 +11,15 @@
 #define GEMM_NV 3
 #define GEMM_LINE (64 / BNNC_VEC_BYTES)
 
+/* Memory to ask for while sums are made: rows of `pixels` floats, `stride` apart. Every tile asks for a
+ * few lines, so that they arrive without holding up anything. */
+typedef struct {
+    const float *row;
+    int64_t rows, pixels, stride;
+    int64_t at;    /* pixel of the first row to be asked for next */
+    int64_t lines; /* to be asked for at a time */
+} ISA(gemm_ask);
+
 typedef struct {
     const float *w; /* [depth][8] */
     const float *panel;
@@ -30,6 +39,7 @@ typedef struct {
      * the sums are made, since a store that misses the caches would wait. */
     const float *touch[2];
     int64_t touch_stride;
+    ISA(gemm_ask) * ask; /* or NULL */
 } ISA(gemm_block);
 
 BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out, int64_t out_stride,
@@ -47,21 +57,24 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
             BNNC_UNROLL for (int j = 0; j < nv; j++)
                 sum[i][j] = f32_set(start[i]);
     }
-    for (int t = 0; t < 2 && b->touch[t]; t++)
-        BNNC_UNROLL for (int i = 0; i < mr; i++)
+    /* A part of the products for each channel, whose memory is asked for before it. */
+    int64_t part = b->touch[0] ? (b->depth + mr - 1) / mr : b->depth;
+    for (int64_t left = b->depth, i = 0; left > 0; left -= part, i++) {
+        for (int t = 0; t < 2 && b->touch[t]; t++)
             BNNC_UNROLL for (int j = 0; j < nv; j += GEMM_LINE)
                 __builtin_prefetch(b->touch[t] + (channel + i) * b->touch_stride + pixel + j * BNNC_LANES, 1);
-    for (int64_t k = b->depth; k > 0; k--) {
-        vf32 x[GEMM_NV];
-        BNNC_UNROLL for (int j = 0; j < nv; j++)
-            x[j] = f32_load(panel + j * BNNC_LANES);
-        BNNC_UNROLL for (int i = 0; i < mr; i++) {
-            vf32 weight = f32_set(w[i]);
+        for (int64_t k = BNNC_MIN(part, left); k > 0; k--) {
+            vf32 x[GEMM_NV];
             BNNC_UNROLL for (int j = 0; j < nv; j++)
-                sum[i][j] = f32_fma(x[j], weight, sum[i][j]);
+                x[j] = f32_load(panel + j * BNNC_LANES);
+            BNNC_UNROLL for (int m = 0; m < mr; m++) {
+                vf32 weight = f32_set(w[m]);
+                BNNC_UNROLL for (int j = 0; j < nv; j++)
+                    sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
+            }
+            panel += panel_stride;
+            w += 8;
         }
-        panel += panel_stride;
-        w += 8;
     }
     vf32 low = f32_set(b->low);
     BNNC_UNROLL for (int i = 0; i < mr; i++)
@@ -116,6 +129,26 @@ BNNC_INLINE void ISA(gemm_run_tile)(const ISA(gemm_block) *b, int64_t pixel, int
     }
 }
 
+/* Calls of a register tile that gemm_run makes. */
+BNNC_INLINE int64_t ISA(gemm_tiles_of)(int64_t pixels) {
+    return BNNC_CEIL_DIV(pixels, GEMM_NV * BNNC_LANES);
+}
+
+BNNC_INLINE void ISA(gemm_prefetch)(ISA(gemm_ask) *ask, const int write) {
+    for (int64_t line = 0; line < ask->lines && ask->rows > 0; line++) {
+        if (write)
+            __builtin_prefetch(ask->row + ask->at, 1);
+        else
+            __builtin_prefetch(ask->row + ask->at, 0, 2);
+        ask->at += 16;
+        if (ask->at >= ask->pixels) {
+            ask->at = 0;
+            ask->row += ask->stride;
+            ask->rows--;
+        }
+    }
+}
+
 static void ISA(gemm_run)(const ISA(gemm_block) *b) {
     int64_t left;
     for (int64_t pixel = 0; pixel < b->pixels; pixel = b->pixels - left) {
@@ -123,6 +156,8 @@ static void ISA(gemm_run)(const ISA(gemm_block) *b) {
         int64_t vectors = BNNC_CEIL_DIV(left, BNNC_LANES);
         /* 4 = 2 + 2: a tile one vector wide has too few sums to keep the multipliers busy. */
         int nv = vectors == 4 ? 2 : (int)BNNC_MIN(vectors, GEMM_NV);
+        if (b->ask)
+            ISA(gemm_prefetch)(b->ask, 0);
         if (!b->exact || left >= nv * BNNC_LANES) {
             ISA(gemm_run_tile)(b, pixel, nv, b->out + pixel, b->out_stride);
             left -= BNNC_MIN(left, nv * BNNC_LANES);
@@ -135,3 +170,6 @@ static void ISA(gemm_run)(const ISA(gemm_block) *b) {
         left = 0;
     }
 }
+
+#undef GEMM_NV
+#undef GEMM_LINE

@@ -16,6 +16,6 @@ static void ISA(map_f32)(const void *args, int64_t begin, int64_t end, void *scr
         int32_t batch_index = (int32_t)(unit / t.count), count = bnnc_range_count(&t, unit % t.count);
         int64_t first = bnnc_range_start(&t, unit % t.count);
         const float *x = m->x + (int64_t)batch_index * e->channels * pixels + first;
-        ISA(run_rows)(e, batch_index, 0, e->channels, first, count, x, NULL, pixels, scratch, 0);
+        ISA(run_rows)(e, batch_index, 0, e->channels, first, count, x, NULL, pixels, scratch);
     }
 }

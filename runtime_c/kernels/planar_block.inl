@@ -1,15 +1,18 @@
-/* Blocks of input channels: sixteen (five times three and one), or four (three and one).
+/* Blocks of input channels: sixteen, or four where sixteen would be mostly empty.
  *
- * A weight's code has four fields of 3 bits, the form of each majority of its channel: rows 0, 1 and 2
- * in bits 3-5, 11-13 and 0-2, the rows' parities in bits 8-10. Bits 6, 7 and 14 are the form of what
- * stands behind the channel: the majority of three channels' parities in the first of the three, their
- * parity in the second, and the parity of a channel that stands alone. Two ands and two shifts lay all
- * fields out as bytes that count eighths of a word's size, which an address can scale.
+ * A weight's code has four fields of 3 bits, the forms of its channel's words: rows 0, 1 and 2 in bits
+ * 3-5, 11-13 and 0-2, the rows' parities in bits 8-10. Bits 6, 7 and 14 are one more field, in which
+ * some channels hold a form of the words behind:
  *
- * Weights are uint16 [block of 16 channels][oc][16], then [block of 4 channels][oc][4].
+ *     16 channels: channel 3 * t the majority of triple t, 1 and 4 those of the roots, 2 and 5 the
+ *                  roots' parities
+ *      4 channels: channel 0 the majority of the triple, 1 its parity, 3 the last channel's
+ *
+ * Two ands and two shifts lay all fields out as bytes that count eighths of a word's size, which an
+ * address can scale. Weights are uint16 [block of 16 channels][oc][16], then [block of 4][oc][4].
  */
 
-/* Eight codes' fields: bytes 2 * channel and 2 * channel + 1 of each array. */
+/* A block's fields: bytes 2 * channel and 2 * channel + 1 of each array. */
 typedef struct {
     uint8_t rows01[32], row2_parities[32], behind[32];
 } PLANAR(forms);
@@ -39,13 +42,12 @@ BNNC_INLINE void PLANAR(decode_4)(const uint16_t *codes, PLANAR(forms) * f) {
 /* Word `word` of the table, in the form that a byte of the fields tells. */
 #define BNNC_FORM(word, byte)                                                                                          \
     (*(const vbits *)(const void *)((const char *)(table + (word)) + (size_t)(byte) * (BNNC_PLANAR_BYTES / 8)))
-/* Where channel k of a block begins, and what stands behind the group that ends with it. */
-#define BNNC_CHANNEL(k) ((k) / 3 * PLANAR(TRIPLE_WORDS) + (k) % 3 * PLANAR(CHANNEL_WORDS))
-#define BNNC_BEHIND(k, word, of) BNNC_FORM(BNNC_CHANNEL(k) + PLANAR(CHANNEL_WORDS) + (word), f->behind[2 * (of)])
+/* A word behind the channels, whose form channel c holds. */
+#define BNNC_BEHIND(word, c) BNNC_FORM(word, f->behind[2 * (c)])
 
 BNNC_INLINE PLANAR(carry)
     PLANAR(add_channel)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f, int channel) {
-    const int base = BNNC_CHANNEL(channel);
+    const int base = channel / 3 * PLANAR(TRIPLE) + channel % 3 * PLANAR(CHANNEL);
     return PLANAR(quad)(s, BNNC_FORM(base, f->rows01[2 * channel]), BNNC_FORM(base + 8, f->rows01[2 * channel + 1]),
                         BNNC_FORM(base + 16, f->row2_parities[2 * channel]),
                         BNNC_FORM(base + 24, f->row2_parities[2 * channel + 1]));
@@ -67,22 +69,27 @@ BNNC_INLINE PLANAR(carry) PLANAR(add_8)(PLANAR(sums) * s, const vbits *table, co
 }
 
 BNNC_INLINE vbits PLANAR(add_block_16)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f) {
-    const vbits *parities[6], *thirds[5];
-    for (int t = 0; t < 5; t++) {
-        thirds[t] = &BNNC_BEHIND(3 * t + 2, 0, 3 * t);
-        parities[t] = &BNNC_BEHIND(3 * t + 2, 8, 3 * t + 1);
-    }
-    parities[5] = &BNNC_BEHIND(15, 0, 15);
-    vbits rest = PLANAR(add_rest)(s, parities, thirds);
-    PLANAR(carry) early = PLANAR(add_8)(s, table, f, 0);
-    PLANAR(carry) tree = PLANAR(join)(s, 3, early, PLANAR(add_8)(s, table, f, 8));
-    return PLANAR(finish)(s, 4, tree, 4, rest);
+    enum { TRIPLE = PLANAR(TRIPLE), THIRD = 3 * PLANAR(CHANNEL), ROOT = PLANAR(ROOTS), NEXT = PLANAR(MAJORITY) + 2 };
+    vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(ROOT + 8, 2), BNNC_BEHIND(ROOT + NEXT + 8, 5));
+    PLANAR(carry)
+    early = PLANAR(quad)(s, BNNC_BEHIND(THIRD, 0), BNNC_BEHIND(TRIPLE + THIRD, 3), BNNC_BEHIND(2 * TRIPLE + THIRD, 6),
+                         BNNC_BEHIND(3 * TRIPLE + THIRD, 9));
+    PLANAR(carry)
+    late = PLANAR(quad)(s, BNNC_BEHIND(4 * TRIPLE + THIRD, 12), BNNC_BEHIND(ROOT, 1), BNNC_BEHIND(ROOT + NEXT, 4), c);
+    vbits rest = PLANAR(settle)(s, early, late);
+    early = PLANAR(add_8)(s, table, f, 0);
+    return PLANAR(finish)(s, 4, PLANAR(join)(s, 3, early, PLANAR(add_8)(s, table, f, 8)), 4, rest);
 }
 
+/* The last channel of four stands behind the triple's parity. */
 BNNC_INLINE vbits PLANAR(add_block_4)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f) {
-    vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(2, 8, 1), BNNC_BEHIND(3, 0, 3));
-    vbits rest = PLANAR(full_add)(s->plane + 1, BNNC_BEHIND(2, 0, 0), c);
-    return PLANAR(finish)(s, 2, PLANAR(add_4)(s, table, f, 0), 2, rest);
+    enum { TRIPLE = PLANAR(TRIPLE), THIRD = 3 * PLANAR(CHANNEL), LAST = PLANAR(TRIPLE) + 2 };
+    vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(TRIPLE, 1), BNNC_BEHIND(LAST + PLANAR(CHANNEL), 3));
+    vbits rest = PLANAR(full_add)(s->plane + 1, BNNC_BEHIND(THIRD, 0), c);
+    PLANAR(carry) early = PLANAR(add_2)(s, table, f, 0);
+    PLANAR(carry) late = PLANAR(add_channel)(s, table, f, 2);
+    late = PLANAR(join)(s, 0, late, PLANAR(add_channel)(s, table + 2, f, 3));
+    return PLANAR(finish)(s, 2, PLANAR(join)(s, 1, early, late), 2, rest);
 }
 
 /* The sums of a run of output channels: `count` times `stride` planes at `to`, which the block is added
@@ -93,7 +100,17 @@ typedef struct {
     int32_t count, first;
     /* how many planes beyond the low ones are in use, and whether the block reaches one more */
     int32_t high, grows;
+    /* memory the output of these channels will touch, to be fetched by then: bytes of each, or 0 */
+    const char *ahead[2];
+    int64_t ahead_stride, ahead_bytes;
 } PLANAR(run);
+
+/* Into the second cache: in the first there is no room for more than tables. */
+BNNC_INLINE void PLANAR(fetch)(const PLANAR(run) * run, int32_t i) {
+    for (int k = 0; k < 2; k++)
+        for (int64_t j = 0; j < run->ahead_bytes && run->ahead[k]; j += 64)
+            __builtin_prefetch(run->ahead[k] + i * run->ahead_stride + j, 0, 2);
+}
 
 BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) * run, const vbits *table, const uint16_t *codes, int channels) {
     static const PLANAR(sums) none;
@@ -111,6 +128,8 @@ BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) * run, const vbits *table, 
             s.plane[k] = from[k];
         /* the next one's codes, so that their bytes have left the store queue when they are asked for */
         codes += i + 1 < run->count ? channels : 0;
+        if (run->ahead_bytes)
+            PLANAR(fetch)(run, i);
         vbits carry;
         if (channels == 16) {
             PLANAR(decode_16)(codes, decoded + (i + 1) % 2);
@@ -139,5 +158,4 @@ static __attribute__((noinline)) void PLANAR(add_block_of_4)(const PLANAR(run) *
 }
 
 #undef BNNC_FORM
-#undef BNNC_CHANNEL
 #undef BNNC_BEHIND

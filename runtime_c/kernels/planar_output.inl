@@ -18,7 +18,7 @@ BNNC_INLINE __m512i PLANAR(octets)(__m512i rows) {
     return _mm512_gf2p8affine_epi64_epi8(columns, rows, 0);
 }
 
-/* Bytes of eight planes, missing ones zero: lane l of bytes[t] holds pixels 128 * l + 16 * t on. */
+/* Bytes of up to eight planes: lane l of bytes[t] holds pixels 128 * l + 16 * t on. */
 BNNC_INLINE void PLANAR(plane_bytes)(const vbits *planes, int count, vbits *bytes) {
     __m512i p[8], pairs[8], fours[8];
     for (int k = 0; k < 8; k++)
@@ -39,10 +39,13 @@ BNNC_INLINE void PLANAR(plane_bytes)(const vbits *planes, int count, vbits *byte
 }
 
 /* Sums as words in the order of the pixels. */
-static void PLANAR(natural_words)(const vbits *planes, int count, uint16_t *words) {
-    vbits low[8], high[8] = {{0}};
+static void PLANAR(natural_words)(const vbits *planes, int32_t count, uint16_t *words) {
+    vbits low[8], high[8];
     PLANAR(plane_bytes)(planes, 8, low);
-    PLANAR(plane_bytes)(planes + 8, count - 8, high);
+    if (count <= 12)
+        PLANAR(plane_bytes)(planes + 8, 4, high);
+    else
+        PLANAR(plane_bytes)(planes + 8, 8, high);
     for (int t = 0; t < 8; t++) {
         uint8_t l[64], h[64];
         memcpy(l, low + t, sizeof l);
@@ -85,24 +88,41 @@ BNNC_INLINE void PLANAR(swap_bits)(vbits *rows, int count, int step, uint64_t ma
         }
 }
 
-/* Bytes of up to eight planes: byte b of rows[i] holds pixel 8 * b + i. */
-BNNC_INLINE void PLANAR(plane_bytes)(const vbits *planes, int count, vbits *rows) {
-    int present = count > 4 ? 8 : 4;
-    for (int k = 0; k < present; k++)
-        rows[k] = k < count ? planes[k] : (vbits){0};
-    PLANAR(swap_bits)(rows, present, 1, 0x5555555555555555u);
-    PLANAR(swap_bits)(rows, present, 2, 0x3333333333333333u);
-    if (present == 8) {
-        PLANAR(swap_bits)(rows, 8, 4, 0x0F0F0F0F0F0F0F0Fu);
-    } else {
-        for (int k = 0; k < 4; k++) {
-            rows[k + 4] = rows[k] >> 4 & 0x0F0F0F0F0F0F0F0Fu;
-            rows[k] &= 0x0F0F0F0F0F0F0F0Fu;
-        }
+/* swap_bits where the second rows of all pairs are still zero. */
+BNNC_INLINE void PLANAR(spread_bits)(vbits *rows, int step, uint64_t mask) {
+    for (int k = 0; k < step; k++) {
+        rows[k + step] = rows[k] >> step & mask;
+        rows[k] &= mask;
     }
 }
 
-/* Rows 4 * half on of plane_bytes, so that four pixels in a row come together in a 16-byte lane; in
+/* Bytes of 2, 4 or 8 planes: byte b of rows[i] holds pixel 8 * b + i. */
+BNNC_INLINE void PLANAR(transpose)(const vbits *planes, int count, vbits *rows) {
+    for (int k = 0; k < count; k++)
+        rows[k] = planes[k];
+    PLANAR(swap_bits)(rows, count, 1, 0x5555555555555555u);
+    if (count == 2)
+        PLANAR(spread_bits)(rows, 2, 0x3333333333333333u);
+    else
+        PLANAR(swap_bits)(rows, count, 2, 0x3333333333333333u);
+    if (count < 8)
+        PLANAR(spread_bits)(rows, 4, 0x0F0F0F0F0F0F0F0Fu);
+    else
+        PLANAR(swap_bits)(rows, 8, 4, 0x0F0F0F0F0F0F0F0Fu);
+}
+
+/* Steps of their own, since together they would need more registers than there are. */
+static __attribute__((noinline)) void PLANAR(transpose_8)(const vbits *planes, vbits *rows) {
+    PLANAR(transpose)(planes, 8, rows);
+}
+static __attribute__((noinline)) void PLANAR(transpose_4)(const vbits *planes, vbits *rows) {
+    PLANAR(transpose)(planes, 4, rows);
+}
+static __attribute__((noinline)) void PLANAR(transpose_2)(const vbits *planes, vbits *rows) {
+    PLANAR(transpose)(planes, 2, rows);
+}
+
+/* Rows 4 * half on of transpose, so that four pixels in a row come together in a 16-byte lane; in
  * wider vectors the other four of the same eight stand in the other lane. fours[i] holds them for four
  * times eight pixels. */
 BNNC_INLINE void PLANAR(gather_fours)(const vbits *rows, int half, vbits *fours) {
@@ -126,10 +146,15 @@ BNNC_INLINE void PLANAR(gather_fours)(const vbits *rows, int half, vbits *fours)
 /* Sums as words. Of words[8 * half + k], 16-byte lane j holds pixels 8 * i to 8 * i + 3 and those eight
  * behind, shifted by 4 * j, where i = 2 * k (+ 16 for the second half) and half is 0; where vectors are
  * 16 bytes the second half stands for the shift. */
-BNNC_INLINE void PLANAR(words)(const vbits *planes, int count, vbits *words) {
+static void PLANAR(words)(const vbits *planes, int32_t count, vbits *words) {
     vbits low[8], high[8], fours[4], high_fours[4];
-    PLANAR(plane_bytes)(planes, 8, low);
-    PLANAR(plane_bytes)(planes + 8, count - 8, high);
+    PLANAR(transpose_8)(planes, low);
+    if (count <= 10)
+        PLANAR(transpose_2)(planes + 8, high);
+    else if (count <= 12)
+        PLANAR(transpose_4)(planes + 8, high);
+    else
+        PLANAR(transpose_8)(planes + 8, high);
     for (int half = 0; half < 2; half++) {
         PLANAR(gather_fours)(low, half, fours);
         PLANAR(gather_fours)(high, half, high_fours);
@@ -141,12 +166,9 @@ BNNC_INLINE void PLANAR(words)(const vbits *planes, int count, vbits *words) {
 }
 
 /* Sums as words in the order of the pixels. */
-static void PLANAR(natural_words)(const vbits *planes, int count, uint16_t *to) {
+static void PLANAR(natural_words)(const vbits *planes, int32_t count, uint16_t *to) {
     vbits words[16];
-    if (count > 12)
-        PLANAR(words)(planes, 16, words);
-    else
-        PLANAR(words)(planes, 12, words);
+    PLANAR(words)(planes, count, words);
     for (int k = 0; k < 8; k++) {
 #if BNNC_PLANAR_BYTES == 32
         for (int half = 0; half < 2; half++)
@@ -178,10 +200,10 @@ static vbits PLANAR(at_least)(const vbits *planes, int32_t count, int64_t least)
 
 /* ---- the residual block ---- */
 
-/* relu? affine add store sign?, with the affine step's numbers for twice the value. */
+/* relu? affine add store sign? */
 typedef struct {
-    int relu, sign;
-    const bnnc_step *affine, *add, *store, *sign_step;
+    int relu;
+    const bnnc_step *affine, *add, *store, *sign; /* sign may be NULL */
 } PLANAR(residual);
 
 typedef float PLANAR(floats) __attribute__((vector_size(BNNC_PLANAR_BYTES)));
@@ -223,7 +245,7 @@ BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) * r, int32
     PLANAR(channel) k;
     k.scale = PLANAR(set_floats)(2 * a);
     k.bias = PLANAR(set_floats)(b);
-    k.threshold = PLANAR(set_floats)(r->sign ? ((const float *)r->sign_step->a)[c] : 0);
+    k.threshold = PLANAR(set_floats)(r->sign ? ((const float *)r->sign->a)[c] : 0);
 #if BNNC_PLANAR_BYTES > 16
     k.offset = PLANAR(set_floats)(r->relu ? -BNNC_MAGIC * (2 * a) : BNNC_MAGIC + (float)half);
 #else
@@ -263,45 +285,54 @@ BNNC_INLINE uint32_t PLANAR(compare)(vfloats v, vfloats t) {
 
 /* Some pixels from `at` on: add, store and decide. */
 BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) * k, const float *add, float *store,
-                                           int64_t at, int relu, int sign) {
+                                           int64_t at, int relu) {
     vfloats y = PLANAR(affine)(x, k, relu) + *(const vfloats_any *)(add + at);
     *(vfloats_any *)(store + at) = y;
-    return sign ? PLANAR(compare)(y, k->threshold) : 0;
+    return PLANAR(compare)(y, k->threshold);
 }
 
 #if BNNC_PLANAR_BYTES == 64
 
-/* planes -= half, or all zero where that is negative. */
-BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int32_t count, int32_t half, vbits *to) {
-    vbits none = {0}, carry = ~none;
-    for (int32_t k = 0; k < count; k++) {
-        vbits bit = none - (uint64_t)(~half >> k & 1);
-        to[k] = (vbits)_mm512_ternarylogic_epi64((__m512i)planes[k], (__m512i)bit, (__m512i)carry, 0x96);
-        carry = (vbits)_mm512_ternarylogic_epi64((__m512i)planes[k], (__m512i)bit, (__m512i)carry, 0xE8);
-    }
-    for (int32_t k = 0; k < count; k++)
-        to[k] &= carry;
+/* h as rectify takes it off: for each plane all ones or none, those of ~h. */
+typedef struct {
+    uint64_t planes[17];
+} PLANAR(half);
+
+static PLANAR(half) PLANAR(half_of)(int32_t h) {
+    PLANAR(half) half;
+    for (int k = 0; k < 17; k++)
+        half.planes[k] = 0 - (uint64_t)(~h >> k & 1);
+    return half;
 }
 
-BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int32_t count, int32_t half, const PLANAR(channel) * k,
-                                      const float *add, float *store, uint8_t *bits, int relu, int sign) {
-    vbits all[16], low[8], high[8];
-    if (relu)
-        PLANAR(rectify)(planes, count, half, all);
-    else
-        memcpy(all, planes, (size_t)count * sizeof *all);
-    for (int32_t i = count; i < 12; i++)
-        all[i] = (vbits){0};
-    PLANAR(plane_bytes)(all, 8, low);
-    if (count <= 10)
-        PLANAR(plane_bytes)(all + 8, 2, high);
-    else if (count <= 12)
-        PLANAR(plane_bytes)(all + 8, 4, high);
-    else {
-        for (int32_t i = BNNC_MAX(count, 12); i < 16; i++)
-            all[i] = (vbits){0};
-        PLANAR(plane_bytes)(all + 8, 8, high);
+/* planes - h, or zero where that is negative, in one plane less. */
+BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(half) * half, vbits *to) {
+    __m512i carry = _mm512_set1_epi64(-1), sum[17];
+    BNNC_PLANAR_UNROLL
+    for (int k = 0; k < count; k++) {
+        __m512i plane = (__m512i)planes[k], bit = _mm512_set1_epi64((int64_t)half->planes[k]);
+        sum[k] = _mm512_ternarylogic_epi64(carry, plane, bit, 0x96);
+        carry = _mm512_ternarylogic_epi64(carry, plane, bit, 0xE8);
     }
+    BNNC_PLANAR_UNROLL
+    for (int k = 0; k < count - 1; k++)
+        to[k] = (vbits)_mm512_and_si512(sum[k], carry);
+}
+
+/* One channel of a tile, whose sums have eight and `high` planes (one more before relu). */
+BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) * half,
+                                      const PLANAR(channel) * k, const float *add, float *store, uint8_t *bits,
+                                      int relu) {
+    vbits all[16], low[8], top[8];
+    if (relu) {
+        PLANAR(rectify)(planes, 8 + high + 1, half, all);
+    } else {
+        BNNC_PLANAR_UNROLL
+        for (int i = 0; i < 8 + high; i++)
+            all[i] = planes[i];
+    }
+    PLANAR(plane_bytes)(all, 8, low);
+    PLANAR(plane_bytes)(all + 8, high, top);
     /* Lane i of the l-th: bytes i of 16-byte lane l of the low and of the high bytes; the upper half,
      * which no mask selects, is left to make the float. */
     __m512i index[4];
@@ -310,65 +341,81 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int32_t count, int32_
         index[l] = _mm512_add_epi32(_mm512_add_epi32(ramp, _mm512_slli_epi32(ramp, 8)),
                                     _mm512_set1_epi32(BNNC_MAGIC_BITS + 0x4000 + 0x1010 * l));
     const __mmask64 lower = 0x3333333333333333u;
-    for (int t = 0; t < 8; t++)
+    BNNC_PLANAR_UNROLL
+    for (int t = 0; t < 8; t++) {
+        BNNC_PLANAR_UNROLL
         for (int l = 0; l < 4; l++) {
-            vfloats x = (vfloats)_mm512_mask2_permutex2var_epi8((__m512i)low[t], index[l], lower, (__m512i)high[t]);
-            uint16_t some = (uint16_t)PLANAR(finish_floats)(x, k, add, store, 128 * l + 16 * t, relu, sign);
-            if (sign)
-                memcpy(bits + 16 * l + 2 * t, &some, sizeof some);
+            vfloats x = (vfloats)_mm512_mask2_permutex2var_epi8((__m512i)low[t], index[l], lower, (__m512i)top[t]);
+            uint16_t some = (uint16_t)PLANAR(finish_floats)(x, k, add, store, 128 * l + 16 * t, relu);
+            memcpy(bits + 16 * l + 2 * t, &some, sizeof some);
         }
+    }
 }
 
 #else
 
-/* words - half, or zero where that is negative. */
-BNNC_INLINE vbits PLANAR(rectify)(vbits words, int32_t half) {
-    typedef uint16_t some_words __attribute__((vector_size(BNNC_PLANAR_BYTES)));
-    some_words h = (uint16_t)half - (some_words){0};
+/* h as rectify takes it off: in every word. */
+typedef uint16_t PLANAR(half) __attribute__((vector_size(BNNC_PLANAR_BYTES)));
+
+static PLANAR(half) PLANAR(half_of)(int32_t h) {
+    return (uint16_t)h - (PLANAR(half)){0};
+}
+
+/* words - h, or zero where that is negative. */
+BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) * half) {
 #if BNNC_PLANAR_BYTES == 32
-    return (vbits)_mm256_subs_epu16((__m256i)words, (__m256i)h);
+    return (vbits)_mm256_subs_epu16((__m256i)words, (__m256i)*half);
 #elif defined(__SSE2__)
-    return (vbits)_mm_subs_epu16((__m128i)words, (__m128i)h);
+    return (vbits)_mm_subs_epu16((__m128i)words, (__m128i)*half);
 #else
-    some_words w = (some_words)words;
-    return (vbits)((w - h) & (some_words)(w > h));
+    PLANAR(half) w = (PLANAR(half))words;
+    return (vbits)((w - *half) & (PLANAR(half))(w > *half));
 #endif
 }
 
-BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int32_t count, int32_t half, const PLANAR(channel) * k,
-                                      const float *add, float *store, uint8_t *bits, int relu, int sign) {
-    vbits words[16];
+BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) * half, const PLANAR(channel) * k,
+                                      const float *add, float *store, uint8_t *bits, int relu) {
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
-    if (count > 12)
-        PLANAR(words)(planes, 16, words);
-    else
-        PLANAR(words)(planes, 12, words);
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 8; i++) {
+        for (int j = 0; j < 2; j++) {
+            vbits w = relu ? PLANAR(rectify)(words[8 * j + i], half) : words[8 * j + i];
+            vfloats x0 = (vfloats)BNNC_INTERLEAVE(lo, 16, w, magic), x1 = (vfloats)BNNC_INTERLEAVE(hi, 16, w, magic);
 #if BNNC_PLANAR_BYTES == 32
-        const vbits w = relu ? PLANAR(rectify)(words[i], half) : words[i];
-        const int octet = i / 8 * 16 + i % 8 * 2;
-        vfloats x0 = (vfloats)BNNC_INTERLEAVE(lo, 16, w, magic), x1 = (vfloats)BNNC_INTERLEAVE(hi, 16, w, magic);
-        uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, 8 * octet, relu, sign);
-        uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, 8 * octet + 8, relu, sign);
-        if (sign) {
-            bits[octet] = (uint8_t)b0;
-            bits[octet + 1] = (uint8_t)b1;
-        }
+            const int octet = 16 * j + 2 * i, shift = 0;
 #else
-        const int octet = i;
-        vbits w0 = words[octet / 2], w1 = words[8 + octet / 2];
-        if (relu) {
-            w0 = PLANAR(rectify)(w0, half);
-            w1 = PLANAR(rectify)(w1, half);
-        }
-        vfloats x0 = (vfloats)(octet % 2 ? BNNC_INTERLEAVE(hi, 16, w0, magic) : BNNC_INTERLEAVE(lo, 16, w0, magic));
-        vfloats x1 = (vfloats)(octet % 2 ? BNNC_INTERLEAVE(hi, 16, w1, magic) : BNNC_INTERLEAVE(lo, 16, w1, magic));
-        uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, 8 * octet, relu, sign);
-        uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, 8 * octet + 4, relu, sign);
-        if (sign)
-            bits[octet] = (uint8_t)(b0 | b1 << 4);
+            const int octet = 2 * i, shift = 4 * j;
 #endif
+            uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, 8 * octet + shift, relu);
+            uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, 8 * octet + 8 + shift, relu);
+            bits[octet] = (uint8_t)(shift ? bits[octet] | b0 << shift : b0);
+            bits[octet + 1] = (uint8_t)(shift ? bits[octet + 1] | b1 << shift : b1);
+        }
     }
 }
 
 #endif
+
+/* The same for any number of planes: those of zeros behind the last make it one of a few. */
+static void PLANAR(residual_channel)(const vbits *planes, int32_t count, const PLANAR(half) * half,
+                                     const PLANAR(channel) * k, const float *add, float *store, uint8_t *bits, int relu) {
+#if BNNC_PLANAR_BYTES == 64
+    const int high = count - 8 - relu;
+#define BNNC_ROW(relu)                                                                                                 \
+    if (high <= 2)                                                                                                     \
+        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, relu);                                              \
+    else if (high <= 4)                                                                                                \
+        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, relu);                                              \
+    else                                                                                                               \
+        PLANAR(residual_row)(planes, 8, half, k, add, store, bits, relu);
+#else
+    vbits words[16];
+    PLANAR(words)(planes, count, words);
+#define BNNC_ROW(relu) PLANAR(residual_row)(words, half, k, add, store, bits, relu);
+#endif
+    if (relu) {
+        BNNC_ROW(1)
+    } else {
+        BNNC_ROW(0)
+    }
+#undef BNNC_ROW
+}

@@ -79,14 +79,9 @@ BNNC_INLINE vbits PLANAR(finish)(PLANAR(sums) * s, int height, PLANAR(carry) tre
     return PLANAR(ripple)(s, height + 4, PLANAR(LOW_PLANES), carry);
 }
 
-/* Six words of weight 1 and five of weight 2; returns a carry of weight 2^4. */
-BNNC_INLINE vbits PLANAR(add_rest)(PLANAR(sums) * s, const vbits *const parities[6], const vbits *const thirds[5]) {
-    vbits c0 = PLANAR(full_add)(s->plane, *parities[0], *parities[1]);
-    vbits c1 = PLANAR(full_add)(s->plane, *parities[2], *parities[3]);
-    vbits c2 = PLANAR(full_add)(s->plane, *parities[4], *parities[5]);
-    PLANAR(carry) first = PLANAR(quad)(s, *thirds[1], *thirds[2], *thirds[3], *thirds[4]);
-    PLANAR(carry) second = PLANAR(quad)(s, *thirds[0], c0, c1, c2);
-    return PLANAR(join)(s, 0, first, second);
+/* What two quads leave: one carry of weight 2^4. */
+BNNC_INLINE vbits PLANAR(settle)(PLANAR(sums) * s, PLANAR(carry) early, PLANAR(carry) late) {
+    return PLANAR(join)(s, 0, early, late);
 }
 
 #else
@@ -139,13 +134,8 @@ BNNC_INLINE vbits PLANAR(finish)(PLANAR(sums) * s, int height, PLANAR(carry) tre
     return PLANAR(ripple)(s, height + 4, PLANAR(LOW_PLANES), PLANAR(full_add)(plane + 1, c0, c1));
 }
 
-BNNC_INLINE vbits PLANAR(add_rest)(PLANAR(sums) * s, const vbits *const parities[6], const vbits *const thirds[5]) {
-    PLANAR(carry)
-    p = PLANAR(add_pairs)(s->plane, PLANAR(pair)(*parities[0], *parities[1]), PLANAR(pair)(*parities[2], *parities[3]));
-    vbits c = PLANAR(full_add)(s->plane, *parities[4], *parities[5]);
-    PLANAR(carry) first = PLANAR(quad)(s, *thirds[0], *thirds[1], *thirds[2], *thirds[3]);
-    PLANAR(carry) second = PLANAR(add_pairs)(s->plane + 1, p, PLANAR(pair)(*thirds[4], c));
-    return PLANAR(add_pair)(s->plane + 3, PLANAR(join)(s, 0, first, second));
+BNNC_INLINE vbits PLANAR(settle)(PLANAR(sums) * s, PLANAR(carry) early, PLANAR(carry) late) {
+    return PLANAR(add_pair)(s->plane + 3, PLANAR(join)(s, 0, early, late));
 }
 
 #endif

@@ -8,16 +8,20 @@
  * weight 2, and 1/3 of a parity, of weight 1, all of which are computed once per tile, for every
  * output channel.
  *
- * Words of a channel: 3 * 8 majorities of the rows, 8 of the rows' parities. Form i of a majority has
- * operand k as it is where bit k of i is set, else negated. Behind three channels stand the 8
- * majorities and the 2 forms (negated, plain) of the parity of their parities; behind a channel that
- * stands alone the 2 forms of its parity.
+ * Form i of a majority has operand k as it is where bit k of i is set, else negated; form 0 of a parity
+ * is negated, form 1 plain. Words of a channel: the forms of its rows' majorities and of that of the
+ * rows' parities. Words of a table:
+ *
+ *     16 channels: five times (three channels, majority of their parities), one channel,
+ *                  twice (majority and parity of three of those parities: 0 1 2, 3 4 and the last channel's)
+ *      4 channels: three channels, majority and parity of their parities, one channel, its parity
  */
 enum {
-    PLANAR(CHANNEL_WORDS) = 32,
-    PLANAR(TRIPLE_WORDS) = 3 * 32 + 8 + 2,
-    PLANAR(SINGLE_WORDS) = 32 + 2,
-    PLANAR(TABLE_WORDS) = 5 * (3 * 32 + 8 + 2) + 32 + 2
+    PLANAR(MAJORITY) = 8,
+    PLANAR(CHANNEL) = 4 * 8,
+    PLANAR(TRIPLE) = 3 * 4 * 8 + 8,
+    PLANAR(ROOTS) = 5 * (3 * 4 * 8 + 8) + 4 * 8, /* where those of 16 channels begin */
+    PLANAR(TABLE_WORDS) = 5 * (3 * 4 * 8 + 8) + 4 * 8 + 2 * (8 + 2)
 };
 
 /* Where a tile lies in every bit-plane, and which of its pixels are the first and last of a row:
@@ -44,6 +48,12 @@ BNNC_INLINE vbits PLANAR(majorities)(vbits a, vbits b, vbits c, vbits *words) {
     return x ^ c;
 }
 
+/* The two forms of a parity. */
+BNNC_INLINE void PLANAR(parities)(vbits parity, vbits *words) {
+    words[0] = ~parity;
+    words[1] = parity;
+}
+
 /* One channel's words; returns the parity of its nine taps. */
 BNNC_INLINE vbits PLANAR(channel_words)(const uint8_t *plane, const PLANAR(window) * at, vbits *words) {
     vbits parity[3];
@@ -58,35 +68,45 @@ BNNC_INLINE vbits PLANAR(channel_words)(const uint8_t *plane, const PLANAR(windo
     return PLANAR(majorities)(parity[0], parity[1], parity[2], words + 24);
 }
 
-/* Words of an absent channel: no tap ever agrees with its weights, which are all +1. */
-static void PLANAR(absent_words)(vbits *words) {
-    vbits none = {0};
+/* Planes of the channels a table is made of. */
+typedef struct {
+    const uint8_t *planes;
+    int64_t plane_bytes;
+    int32_t count; /* the rest of the table's channels are absent */
+} PLANAR(channels);
+
+/* One channel's words, present or not. No tap of an absent one ever agrees with its weights, which
+ * are all +1. */
+BNNC_INLINE vbits PLANAR(some_channel_words)(const PLANAR(channels) * x, int32_t c, const PLANAR(window) * at,
+                                             vbits *words) {
+    if (c < x->count)
+        return PLANAR(channel_words)(x->planes + c * x->plane_bytes, at, words);
     for (int i = 0; i < 4; i++)
-        PLANAR(majorities)(none, none, none, words + 8 * i);
+        PLANAR(majorities)((vbits){0}, (vbits){0}, (vbits){0}, words + 8 * i);
+    return (vbits){0};
 }
 
-/* The table of `triples` times three channels and one more, the first `channels` of them present. */
-static void PLANAR(build_table)(const uint8_t *planes, int64_t plane_bytes, int32_t channels, int triples,
-                                const PLANAR(window) * window, vbits *table) {
+/* Words of three channels from c on; returns the parity of all their taps. */
+BNNC_INLINE vbits PLANAR(triple_words)(const PLANAR(channels) * x, int32_t c, const PLANAR(window) * at, vbits *words) {
+    vbits parity[3];
+    for (int k = 0; k < 3; k++)
+        parity[k] = PLANAR(some_channel_words)(x, c + k, at, words + k * PLANAR(CHANNEL));
+    return PLANAR(majorities)(parity[0], parity[1], parity[2], words + 3 * PLANAR(CHANNEL));
+}
+
+static void PLANAR(build_table_16)(const PLANAR(channels) * x, const PLANAR(window) * window, vbits *table) {
     const PLANAR(window) at = *window;
-    for (int t = 0; t <= triples; t++) {
-        vbits parity[3];
-        int count = t < triples ? 3 : 1;
-        for (int k = 0; k < count; k++, table += PLANAR(CHANNEL_WORDS)) {
-            if (3 * t + k < channels) {
-                parity[k] = PLANAR(channel_words)(planes + (3 * t + k) * plane_bytes, &at, table);
-            } else {
-                PLANAR(absent_words)(table);
-                parity[k] = (vbits){0};
-            }
-        }
-        vbits all = parity[0];
-        if (count == 3) {
-            all = PLANAR(majorities)(parity[0], parity[1], parity[2], table);
-            table += 8;
-        }
-        table[0] = ~all;
-        table[1] = all;
-        table += 2;
-    }
+    vbits parity[6], *roots = table + PLANAR(ROOTS);
+    for (int t = 0; t < 5; t++)
+        parity[t] = PLANAR(triple_words)(x, 3 * t, &at, table + t * PLANAR(TRIPLE));
+    parity[5] = PLANAR(some_channel_words)(x, 15, &at, table + 5 * PLANAR(TRIPLE));
+    for (int k = 0; k < 6; k += 3, roots += PLANAR(MAJORITY) + 2)
+        PLANAR(parities)(PLANAR(majorities)(parity[k], parity[k + 1], parity[k + 2], roots), roots + PLANAR(MAJORITY));
+}
+
+static void PLANAR(build_table_4)(const PLANAR(channels) * x, const PLANAR(window) * window, vbits *table) {
+    const PLANAR(window) at = *window;
+    PLANAR(parities)(PLANAR(triple_words)(x, 0, &at, table), table + PLANAR(TRIPLE));
+    table += PLANAR(TRIPLE) + 2;
+    PLANAR(parities)(PLANAR(some_channel_words)(x, 3, &at, table), table + PLANAR(CHANNEL));
 }

@@ -38,33 +38,12 @@ static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) * p, const ISA(pl
     return (PLANAR(window)){bnnc_planar_first_row(width) + u->byte, p->row_bytes, left.bits, right.bits};
 }
 
-/* The sums of all of a unit's channels. */
-static void PLANAR(sum_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, PLANAR(scratch) * s) {
-    const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
-    const PLANAR(window) window = PLANAR(window_of)(p, u);
-    const uint8_t *planes = (const uint8_t *)p->args->x + u->batch_index * ic * p->plane_bytes;
-    const uint16_t *codes = p->args->w;
-    for (int32_t c = 0, size; c < ic; c += size, codes += (int64_t)size * oc) {
-        size = ISA(planar_block_size)(ic - c);
-        int32_t before = ISA(planar_bits)(9 * c), after = ISA(planar_bits)(9 * BNNC_MIN(c + size, ic));
-        PLANAR(run) run = {s->planes, p->plane_stride, u->channels, c == 0, BNNC_MAX(0, before - 8), 0};
-        run.grows = BNNC_MAX(0, after - 8) > run.high;
-        PLANAR(build_table)(planes + c * p->plane_bytes, p->plane_bytes, ic - c, size / 3, &window, s->table);
-        const uint16_t *first = codes + (int64_t)u->channel * size;
-        if (size == 16)
-            PLANAR(add_block_of_16)(&run, s->table, first);
-        else
-            PLANAR(add_block_of_4)(&run, s->table, first);
-    }
-}
-
 /* ---- what becomes of the sums ---- */
 
 static void PLANAR(threshold_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const vbits *planes) {
     const bnnc_step *step = p->args->epilogue.steps;
     const int32_t products = 9 * p->args->shape.ic;
-    for (int32_t c = 0; c < u->channels; c++, planes += p->plane_stride) {
-        int32_t channel = u->channel + c;
+    for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
         /* 2 * q - n >= t, rounded up */
         int64_t least = ((int64_t)((const int32_t *)step->a)[channel] + products + 1) >> 1;
         vbits bits = PLANAR(at_least)(planes, p->planes, least);
@@ -75,10 +54,10 @@ static void PLANAR(threshold_tile)(const ISA(planar_plan) * p, const ISA(planar_
 }
 
 /* Any epilogue, by way of integers. */
-static void PLANAR(integer_channel)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, int32_t c,
+static void PLANAR(integer_channel)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, int32_t channel,
                                     const vbits *planes, PLANAR(scratch) * s) {
     const bnnc_conv_shape *shape = &p->args->shape;
-    const int32_t products = 9 * shape->ic, channel = u->channel + c;
+    const int32_t products = 9 * shape->ic;
     PLANAR(natural_words)(planes, p->planes, s->words);
     for (int32_t i = 0; i < 8 * BNNC_PLANAR_BYTES; i++)
         s->sums[i] = 2 * s->words[i] - products;
@@ -95,30 +74,24 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) * p, const ISA(planar
     }
 }
 
-BNNC_INLINE void PLANAR(residual_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u,
-                                       const PLANAR(residual) * r, PLANAR(scratch) * s, int relu, int sign) {
+static void PLANAR(residual_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const PLANAR(residual) * r,
+                                  const vbits *planes, PLANAR(scratch) * s) {
     const bnnc_conv_shape *shape = &p->args->shape;
     const int64_t pixels = (int64_t)shape->oh * shape->ow;
-    const int32_t half = 9 * shape->ic / 2;
-    const vbits *planes = s->planes;
-    for (int32_t c = 0; c < u->channels; c++, planes += p->plane_stride) {
-        int32_t channel = u->channel + c;
+    const int32_t h = 9 * shape->ic / 2;
+    const PLANAR(half) half = PLANAR(half_of)(h);
+    uint8_t unwanted[BNNC_PLANAR_BYTES];
+    for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
         int64_t at = ((int64_t)u->batch_index * shape->oc + channel) * pixels + u->first;
         if (!ISA(planar_plain_affine)(r->affine, channel)) {
-            PLANAR(integer_channel)(p, u, c, planes, s);
+            PLANAR(integer_channel)(p, u, channel, planes, s);
             continue;
         }
         const float *add = (const float *)r->add->a + at;
         float *store = (float *)r->store->out + at;
-        if (c + 1 < u->channels)
-            for (int32_t i = 0; i < 8 * BNNC_PLANAR_BYTES; i += 16) {
-                __builtin_prefetch(store + pixels + i, 1);
-                if (add != store)
-                    __builtin_prefetch(add + pixels + i, 0);
-            }
-        const PLANAR(channel) k = PLANAR(channel_of)(r, half, channel);
-        uint8_t *bits = sign ? ISA(planar_frame)(p, u, channel, r->sign_step->out) : NULL;
-        PLANAR(residual_row)(planes, p->planes, half, &k, add, store, bits, relu, sign);
+        const PLANAR(channel) k = PLANAR(channel_of)(r, h, channel);
+        uint8_t *bits = r->sign ? ISA(planar_frame)(p, u, channel, r->sign->out) : unwanted;
+        PLANAR(residual_channel)(planes, p->planes, &half, &k, add, store, bits, r->relu);
     }
 }
 
@@ -140,32 +113,89 @@ static int PLANAR(match_residual)(const ISA(planar_plan) * p, const ISA(planar_u
     r->store = s + 2;
     s += 3;
     if (s < stop && s->kind == BNNC_STEP_SIGN && s->layout == BNNC_BITS_PLANAR && s->compare == BNNC_GE) {
-        r->sign = 1;
-        r->sign_step = s++;
+        r->sign = s++;
     }
     return s == stop;
 }
 
-static void PLANAR(conv_unit)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, void *scratch) {
-    PLANAR(scratch) *s = scratch;
-    const bnnc_epilogue *e = &p->args->epilogue;
+/* The output of a unit's channels, whose sums' planes begin at `planes`. */
+static void PLANAR(output)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const vbits *planes,
+                           PLANAR(scratch) * s) {
+    const bnnc_step *step = p->args->epilogue.steps;
+    const int plain = !p->args->raw && !p->args->border;
     PLANAR(residual) r;
-    PLANAR(sum_tile)(p, u, s);
-    if (!p->args->raw && !p->args->border && e->steps->kind == BNNC_STEP_THRESHOLD &&
-        e->steps->layout == BNNC_BITS_PLANAR) {
-        PLANAR(threshold_tile)(p, u, s->planes);
-    } else if (PLANAR(match_residual)(p, u, &r)) {
-        if (r.relu && r.sign)
-            PLANAR(residual_tile)(p, u, &r, s, 1, 1);
-        else if (r.relu)
-            PLANAR(residual_tile)(p, u, &r, s, 1, 0);
-        else if (r.sign)
-            PLANAR(residual_tile)(p, u, &r, s, 0, 1);
-        else
-            PLANAR(residual_tile)(p, u, &r, s, 0, 0);
+    if (plain && step->kind == BNNC_STEP_THRESHOLD && step->layout == BNNC_BITS_PLANAR) {
+        PLANAR(threshold_tile)(p, u, planes);
+    } else if (plain && PLANAR(match_residual)(p, u, &r)) {
+        PLANAR(residual_tile)(p, u, &r, planes, s);
     } else {
         for (int32_t c = 0; c < u->channels; c++)
-            PLANAR(integer_channel)(p, u, c, s->planes + c * p->plane_stride, s);
+            PLANAR(integer_channel)(p, u, u->channel + c, planes + c * p->plane_stride, s);
+    }
+}
+
+/* Float tensors that the output adds and stores, at a channel of the unit. */
+static void PLANAR(look_ahead)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, PLANAR(run) * run) {
+    const bnnc_epilogue *e = &p->args->epilogue;
+    const int64_t pixels = (int64_t)e->height * e->width;
+    const int64_t at = ((int64_t)u->batch_index * e->channels + u->channel) * pixels + u->first;
+    int n = 0;
+    for (int32_t k = 0; k < e->count && n < 2; k++) {
+        const bnnc_step *s = e->steps + k;
+        const float *t = s->kind == BNNC_STEP_STORE ? s->out : s->kind == BNNC_STEP_ADD ? s->a : NULL;
+        if (t && !(n && run->ahead[0] == (const char *)(t + at)))
+            run->ahead[n++] = (const char *)(t + at);
+    }
+    run->ahead_stride = pixels * (int64_t)sizeof(float);
+    run->ahead_bytes = (int64_t)u->rows * u->count * (int64_t)sizeof(float);
+}
+
+/* Add a block of `size` input channels from `c` on to the sums of channels [first, first + count) of a unit. */
+static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) * p, int32_t c, int32_t size, vbits *planes, int32_t count) {
+    int32_t before = ISA(planar_bits)(9 * c), after = ISA(planar_bits)(9 * BNNC_MIN(c + size, p->args->shape.ic));
+    int32_t high = BNNC_MAX(0, before - 8), then = BNNC_MAX(0, after - 8);
+    return (PLANAR(run)){planes, p->plane_stride, count, c == 0, high, then > high, {NULL, NULL}, 0, 0};
+}
+
+static void PLANAR(run_block)(const PLANAR(run) * run, const vbits *table, const uint16_t *codes, int32_t size) {
+    if (size == 16)
+        PLANAR(add_block_of_16)(run, table, codes);
+    else
+        PLANAR(add_block_of_4)(run, table, codes);
+}
+
+/* Channels whose sums are finished and put out at a time: few enough that the planes and the memory
+ * fetched ahead for them stay near, many enough that fetching is done when they are wanted. */
+enum { PLANAR(LAST_RUN) = 64 };
+
+static void PLANAR(conv_unit)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, void *scratch) {
+    PLANAR(scratch) *s = scratch;
+    const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
+    const PLANAR(window) window = PLANAR(window_of)(p, u);
+    const uint8_t *x = (const uint8_t *)p->args->x + u->batch_index * ic * p->plane_bytes;
+    const uint16_t *codes = p->args->w;
+    for (int32_t c = 0, size; c < ic; c += size, codes += (int64_t)size * oc) {
+        size = ISA(planar_block_size)(ic - c);
+        const uint16_t *own = codes + (int64_t)u->channel * size;
+        const PLANAR(channels) channels = {x + c * p->plane_bytes, p->plane_bytes, ic - c};
+        if (size == 16)
+            PLANAR(build_table_16)(&channels, &window, s->table);
+        else
+            PLANAR(build_table_4)(&channels, &window, s->table);
+        if (c + size < ic) {
+            PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes, u->channels);
+            PLANAR(run_block)(&run, s->table, own, size);
+            continue;
+        }
+        for (int32_t k = 0; k < u->channels; k += PLANAR(LAST_RUN)) {
+            ISA(planar_unit) some = *u;
+            some.channel += k;
+            some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
+            PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
+            PLANAR(look_ahead)(p, &some, &run);
+            PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
+            PLANAR(output)(p, &some, run.planes, s);
+        }
     }
 }
 

@@ -94,6 +94,28 @@ BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
 }
 #endif
 
+/* Lane i is row[at + i] where that lies in [0, width), else 0; nothing else is read. */
+BNNC_INLINE vf32 ISA(load_window)(const float *row, int64_t at, int64_t width) {
+    if (at >= 0 && at + BNNC_LANES <= width)
+        return f32_load(row + at);
+#if BNNC_VEC_BYTES == 64
+    const int64_t low = BNNC_MIN(BNNC_MAX(-at, 0), 16), high = BNNC_MIN(BNNC_MAX(width - at, 0), 16);
+    return (vf32)_mm512_maskz_loadu_ps((__mmask16)((1u << high) - 1u & ~((1u << low) - 1u)), row + at);
+#elif BNNC_VEC_BYTES == 32
+    const int low = (int)BNNC_MAX(-at, -1), high = (int)BNNC_MIN(width - at, 8);
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i inside = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(low), lane),
+                                         _mm256_cmpgt_epi32(_mm256_set1_epi32(high), lane));
+    return (vf32)_mm256_maskload_ps(row + at, inside);
+#else
+    vf32 v = {0};
+    for (int64_t i = 0; i < BNNC_LANES; i++)
+        if (at + i >= 0 && at + i < width)
+            v[i] = row[at + i];
+    return v;
+#endif
+}
+
 /* to[i] = value for 0 <= i < count; up to a vector behind that is overwritten. */
 BNNC_INLINE void ISA(fill_row)(float *to, float value, int64_t count) {
     for (int64_t i = 0; i < count; i += BNNC_LANES)

@@ -99,6 +99,8 @@ def test_broadcasting_arithmetic(
     values = [graph.add(op, [x, y]).output for op in [*ops, "Equal"]]
     values += [graph.add("Add", [z, x]).output, graph.add("Sub", [y, y]).output]
     values.append(graph.add("Where", [values[5], x, y]).output)
+    divisor = graph.constant(np.array([3], dtype.numpy), "three")
+    values += [graph.add("Mod", [x, divisor], {"fmod": int(fmod)}).output for fmod in (dtype is F32, 1)]
     values.append(graph.add("And", [values[5], values[7]]).output)
     values.append(graph.add("Not", [values[5]]).output)
     graph.mark_outputs(values)
@@ -168,7 +170,9 @@ def test_reductions(compile_graph: Compile, rng: np.random.Generator) -> None:
             node = graph.add(f"Reduce{kind}", [x], {"axes": axes, "keepdims": keep})
             values.append(node.output)
     for op in ("ArgMax", "ArgMin"):
-        values.append(graph.add(op, [x], {"axis": 1, "keepdims": 1}).output)
+        for last in (0, 1):
+            attrs = {"axis": 1, "keepdims": 1, "select_last_index": last}
+            values.append(graph.add(op, [x], attrs).output)
     for op in ("Softmax", "LogSoftmax"):
         values += [graph.add(op, [x], {"axis": axis}).output for axis in (1, 3)]
     values += graph.add("TopK", [x], {"axis": 2, "k": 4, "largest": 1}).outputs

@@ -106,9 +106,7 @@ def one_node(
     return model, feeds
 
 
-def by_onnxruntime(
-    model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]
-) -> list[np.ndarray]:
+def by_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """The outputs onnxruntime gives, unoptimised."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -34,7 +34,10 @@ def test_gemm(
     constant: bool,
     seed: int,
 ) -> None:
-    a, b = normal(seed, *((5, 3) if flip_a else (3, 5))), normal(seed + 1, *((4, 5) if flip_b else (5, 4)))
+    a, b = (
+        normal(seed, *((5, 3) if flip_a else (3, 5))),
+        normal(seed + 1, *((4, 5) if flip_b else (5, 4))),
+    )
     attrs = {"transA": int(flip_a), "transB": int(flip_b), "alpha": alpha, "beta": beta}
     fixed = {1: b} if constant else {}
     if bias is not None:
@@ -183,7 +186,9 @@ def vectors(count: int, channels: int) -> dict[int, np.ndarray]:
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5)])
 def test_batch_normalization(opset: int, shape: tuple[int, ...]) -> None:
     attrs = {"epsilon": 1e-3}
-    assert_node_agrees("BatchNormalization", [normal(9, *shape)], attrs, fixed=vectors(4, 3), opset=opset)
+    assert_node_agrees(
+        "BatchNormalization", [normal(9, *shape)], attrs, fixed=vectors(4, 3), opset=opset
+    )
 
 
 def test_batch_normalization_in_training_is_refused() -> None:

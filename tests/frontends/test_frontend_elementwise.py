@@ -26,9 +26,38 @@ POSITIVE = np.abs(X) + np.float32(0.1)
 
 @pytest.mark.parametrize(
     "op",
-    "Relu Sigmoid Tanh HardSwish Exp Neg Abs Floor Ceil Round Erf Softplus Softsign Sign Sin Cos "
-    "Mish Gelu LeakyRelu Elu Selu HardSigmoid Celu ThresholdedRelu Shrink Sinh Cosh Identity IsNaN "
-    "Clip".split(),
+    [
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+        "HardSwish",
+        "Exp",
+        "Neg",
+        "Abs",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Erf",
+        "Softplus",
+        "Softsign",
+        "Sign",
+        "Sin",
+        "Cos",
+        "Mish",
+        "Gelu",
+        "LeakyRelu",
+        "Elu",
+        "Selu",
+        "HardSigmoid",
+        "Celu",
+        "ThresholdedRelu",
+        "Shrink",
+        "Sinh",
+        "Cosh",
+        "Identity",
+        "IsNaN",
+        "Clip",
+    ],
 )
 def test_unary_operators_with_their_defaults(op: str) -> None:
     assert_node_agrees(op, [X])
@@ -56,7 +85,9 @@ def test_unary_operators_with_attributes(op: str, attrs: dict[str, float]) -> No
     assert_node_agrees(op, [X], attrs)
 
 
-@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Greater", "Less"])
+@pytest.mark.parametrize(
+    "op", ["Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Greater", "Less"]
+)
 @pytest.mark.parametrize("shape", [(), (5,), (4, 1), (3, 4, 5)])
 def test_binary_operators_broadcast(op: str, shape: tuple[int, ...]) -> None:
     assert_node_agrees(op, [normal(1, 3, 4, 5), normal(2, *shape)])

@@ -178,9 +178,17 @@ def test_a_long_cycle_is_named_in_part() -> None:
 @pytest.mark.parametrize(
     ("op", "attrs", "message"),
     [
-        ("LeakyRelu", {"alpha": 1}, "attribute 'alpha' of LeakyRelu must be a float, not an integer"),
+        (
+            "LeakyRelu",
+            {"alpha": 1},
+            "attribute 'alpha' of LeakyRelu must be a float, not an integer",
+        ),
         ("Flatten", {"axis": [1]}, "attribute 'axis' of Flatten must be an integer, not a list of"),
-        ("Flatten", {"axis": "one"}, "attribute 'axis' of Flatten must be an integer, not a string"),
+        (
+            "Flatten",
+            {"axis": "one"},
+            "attribute 'axis' of Flatten must be an integer, not a string",
+        ),
         ("Flatten", {"axes": 1}, "Flatten has no attribute 'axes' in opset 21; it has axis"),
         ("Relu", {"alpha": 1.0}, "Relu has no attribute 'alpha' in opset 21; it has none"),
         ("Concat", {}, "Concat lacks the attribute 'axis'"),

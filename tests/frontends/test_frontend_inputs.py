@@ -100,7 +100,7 @@ def test_a_named_dimension_cannot_have_two_sizes() -> None:
 
 def test_an_input_without_a_shape_needs_one() -> None:
     model = relu_of(None)
-    with pytest.raises(ModelError, match="^input 'picture' has no shape; give it, for example"):
+    with pytest.raises(ModelError, match=r"^input 'picture' has no shape; give it, for example"):
         load(model)
     assert load(model, {"picture": (1, 2)}).inputs[0].shape == (1, 2)
 
@@ -115,27 +115,27 @@ def test_an_input_without_a_shape_needs_one() -> None:
     ],
 )
 def test_shapes_that_contradict_the_model_are_refused(shape: Any, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}"):
+    with pytest.raises(InputError, match=rf"^{message}"):
         load(relu_of(["n", 3, "h", "w"]), {"picture": shape})
 
 
 def test_a_shape_for_an_unknown_input_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         load(relu_of([1, 3]), {"image": (1, 3)})
-    assert str(caught.value) == (
-        "there is no input 'image' to give a shape to; inputs: 'picture'"
-    )
+    assert str(caught.value) == ("there is no input 'image' to give a shape to; inputs: 'picture'")
 
 
 @pytest.mark.parametrize("shape", [[0, 3], [1, 0], [1, -1], [-1, 3]])
 def test_sizes_that_are_not_positive_are_refused(shape: list[int]) -> None:
     shown = "x".join(map(str, shape))
-    with pytest.raises(ModelError, match=f"^input 'picture' has shape {shown}; give it a positive"):
+    with pytest.raises(
+        ModelError, match=rf"^input 'picture' has shape {shown}; give it a positive"
+    ):
         load(relu_of(shape))
 
 
 def test_an_input_larger_than_any_memory_is_refused() -> None:
-    with pytest.raises(ModelError, match="more than 2.31"):
+    with pytest.raises(ModelError, match=r"more than 2.31"):
         load(relu_of([1, 2**31, 2**31]))
 
 
@@ -161,7 +161,7 @@ def test_inputs_of_integers_and_bools() -> None:
 def test_inputs_of_other_element_types_are_refused(kind: int, error: type, message: str) -> None:
     model = relu_of([1])
     model.graph.input[0].type.tensor_type.elem_type = kind
-    with pytest.raises(error, match=f"^input 'picture' {message}"):
+    with pytest.raises(error, match=rf"^input 'picture' {message}"):
         load(model)
 
 
@@ -169,10 +169,12 @@ def test_inputs_that_are_no_tensors_are_refused() -> None:
     model = relu_of([1])
     sequence = helper.make_tensor_sequence_value_info("picture", TensorProto.FLOAT, [1])
     model.graph.input[0].CopyFrom(sequence)
-    with pytest.raises(UnsupportedError, match="^input 'picture' is no tensor but a sequence type"):
+    with pytest.raises(
+        UnsupportedError, match=r"^input 'picture' is no tensor but a sequence type"
+    ):
         load(model)
     model.graph.input[0].ClearField("type")
-    with pytest.raises(ModelError, match="^input 'picture' has no type"):
+    with pytest.raises(ModelError, match=r"^input 'picture' has no type"):
         load(model)
 
 

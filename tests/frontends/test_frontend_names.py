@@ -23,7 +23,7 @@ def names_of(nodes: list[onnx.NodeProto]) -> list[str]:
 
 
 def node(op: str, name: str = "", scopes: str | None = None) -> onnx.NodeProto:
-    weights = {"Conv": ["w"], "BatchNormalization": ["v"] * 4, "PRelu": ["s"]}.get(op, [])
+    weights = {"Conv": ["w"], "BatchNormalization": ["v"] * 4}.get(op, [])
     made = helper.make_node(op, ["", *weights], [""], name=name)
     if scopes is not None:
         made.metadata_props.add(key=SCOPES, value=scopes)
@@ -60,8 +60,16 @@ def test_the_newer_torch_exporter(scopes: str, expected: str) -> None:
 
 
 def test_both_exporters_give_the_same_names() -> None:
-    parts = [("Sign", "b.conv"), ("Conv", "b.conv"), ("BatchNormalization", "b.bn"),
-             ("Relu", "b"), ("Neg", "b"), ("Relu", "b"), ("Tanh", "b.act"), ("Abs", "")]  # fmt: skip
+    parts = [
+        ("Sign", "b.conv"),
+        ("Conv", "b.conv"),
+        ("BatchNormalization", "b.bn"),
+        ("Relu", "b"),
+        ("Neg", "b"),
+        ("Relu", "b"),
+        ("Tanh", "b.act"),
+        ("Abs", ""),
+    ]
     older = [node(op, f"/{path.replace('.', '/')}/{op}".replace("//", "/")) for op, path in parts]
     newer = [node(op, "", str(["", path, op.lower()])) for op, path in parts]
     expected = [
@@ -79,7 +87,10 @@ def test_both_exporters_give_the_same_names() -> None:
 
 
 def test_a_module_called_again_is_numbered() -> None:
-    nodes = [node("Conv", "", "['', 'head', 'conv2d']"), node("Conv", "", "['', 'head', 'conv2d_1']")]
+    nodes = [
+        node("Conv", "", "['', 'head', 'conv2d']"),
+        node("Conv", "", "['', 'head', 'conv2d_1']"),
+    ]
     assert names_of(nodes) == ["head", "head#2"]
 
 
@@ -124,14 +135,19 @@ def test_names_are_data() -> None:
 
 def test_every_op_made_for_a_node_carries_its_name() -> None:
     graph = load(
-        model_of([helper.make_node("Gelu", ["x"], ["y"], name="act")], [info("x", shape=[2])], ["y"])
+        model_of(
+            [helper.make_node("Gelu", ["x"], ["y"], name="act")], [info("x", shape=[2])], ["y"]
+        )
     )
     assert {made.name for made in graph.nodes()} == {"act"}
     assert {made.origin for made in graph.nodes()} == {("act",)}
 
 
 def test_nodes_of_functions_are_called_after_the_call_too() -> None:
-    body = [helper.make_node("Neg", ["a"], ["t"], name="neg"), helper.make_node("Abs", ["t"], ["b"])]
+    body = [
+        helper.make_node("Neg", ["a"], ["t"], name="neg"),
+        helper.make_node("Abs", ["t"], ["b"]),
+    ]
     local = helper.make_function("local", "F", ["a"], ["b"], body, [helper.make_opsetid("", 21)])
     model = model_of(
         [helper.make_node("F", ["x"], ["y"], domain="local", name="call")],

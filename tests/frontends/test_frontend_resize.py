@@ -172,7 +172,9 @@ def test_keeping_the_aspect_ratio(policy: str) -> None:
 def test_any_axes_can_be_resized(shape: tuple[int, ...], scales: tuple[int, ...]) -> None:
     fixed = {2: np.array(scales, np.float32)}
     attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
-    assert_node_agrees("Resize", [normal(1, *shape)], attrs | {"nearest_mode": "floor"}, fixed=fixed)
+    assert_node_agrees(
+        "Resize", [normal(1, *shape)], attrs | {"nearest_mode": "floor"}, fixed=fixed
+    )
 
 
 def test_a_plain_resize_is_one_node() -> None:
@@ -212,7 +214,11 @@ def test_sizes_computed_from_the_shape_are_folded() -> None:
         ({}, {2: np.array([1, 1, 0, 2], np.float32)}, "Resize has scales"),
         ({}, {2: np.array([1, 1, np.nan, 2], np.float32)}, "Resize has scales"),
         ({}, {2: np.array([2, 2], np.float32)}, "Resize has scales of shape 2 for 4 axes"),
-        ({}, {2: np.array([1, 1, 1e8, 1], np.float32)}, "Resize cannot make 400000000 of axis 2, which is 4 long"),
+        (
+            {},
+            {2: np.array([1, 1, 1e8, 1], np.float32)},
+            "Resize cannot make 400000000 of axis 2, which is 4 long",
+        ),
         ({}, {2: np.array([1, 1, 1e30, 1], np.float32)}, "Resize scales axis 2 of 4 by 1"),
         ({}, {3: np.array([1, 1, 2**40, 1])}, "Resize has sizes"),
         ({}, {3: np.array([1, 1, -2, 1])}, "Resize has sizes"),

@@ -229,9 +229,7 @@ def test_functions_take_attributes() -> None:
     node.attribute.append(
         onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope")
     )
-    leaky = function(
-        "Leaky", ["a"], ["b"], [node], defaults=[helper.make_attribute("slope", 0.25)]
-    )
+    leaky = function("Leaky", ["a"], ["b"], [node], defaults=[helper.make_attribute("slope", 0.25)])
     nodes = [call("Leaky", ["x"], ["t"]), call("Leaky", ["t"], ["y"], slope=0.5)]
     model = model_of(nodes, X, ["y"], domains={"local": 1}, functions=[leaky])
     graph = assert_agrees(model, FEEDS)
@@ -289,11 +287,11 @@ def test_a_function_has_its_own_versions() -> None:
     np.testing.assert_allclose(y.sum(axis=(1, 2)), 1, rtol=1e-5)
 
 
-def test_a_function_comes_before_the_operator_of_its_name() -> None:
+def test_an_operator_comes_before_the_function_of_its_name() -> None:
     body = [helper.make_node("Neg", ["a"], ["b"])]
     wrong = helper.make_function("", "Mish", ["a"], ["b"], body, [helper.make_opsetid("", OPSET)])
     model = model_of([helper.make_node("Mish", ["x"], ["y"])], X, ["y"], functions=[wrong])
-    assert ops_of(load(model)) == ["Neg"]
+    assert "Neg" not in ops_of(assert_agrees(model, FEEDS))
 
 
 @pytest.mark.parametrize("through", [[], ["B"], ["B", "C"]])
@@ -303,10 +301,8 @@ def test_functions_that_call_themselves_are_refused(through: list[str]) -> None:
         function(name, ["a"], ["b"], [call(callee, ["a"], ["b"], name=f"in {name}")])
         for name, callee in zip(ring, [*ring[1:], "A"])
     ]
-    model = model_of(
-        [call("A", ["x"], ["y"])], X, ["y"], domains={"local": 1}, functions=functions
-    )
-    with pytest.raises(ModelError, match=f"^in {ring[-1]}: function 'A' calls itself$"):
+    model = model_of([call("A", ["x"], ["y"])], X, ["y"], domains={"local": 1}, functions=functions)
+    with pytest.raises(ModelError, match=rf"^in {ring[-1]}: function 'A' calls itself$"):
         load(model)
 
 
@@ -325,9 +321,7 @@ def test_functions_that_multiply_beyond_reason_are_refused() -> None:
 def test_functions_nested_beyond_reason_are_refused() -> None:
     functions = [function("f0", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])])]
     for level in range(2000):
-        functions.append(
-            function(f"f{level + 1}", ["a"], ["b"], [call(f"f{level}", ["a"], ["b"])])
-        )
+        functions.append(function(f"f{level + 1}", ["a"], ["b"], [call(f"f{level}", ["a"], ["b"])]))
     model = model_of(
         [call("f2000", ["x"], ["y"])], X, ["y"], domains={"local": 1}, functions=functions
     )

@@ -147,7 +147,7 @@ def test_malformed_sparse_tensors_are_refused(
         dims,
     )
     node = helper.make_node("Constant", [], ["c"], sparse_value=sparse)
-    with pytest.raises(ModelError, match=f"c: sparse tensor 'v' .*{message}|c: .*{message}"):
+    with pytest.raises(ModelError, match=rf"c: sparse tensor 'v' .*{message}|c: .*{message}"):
         load(model_of([node], [], ["c"]))
 
 
@@ -166,7 +166,7 @@ def test_malformed_sparse_tensors_are_refused(
     ],
 )
 def test_malformed_tensors_are_refused(tensor: TensorProto, message: str) -> None:
-    with pytest.raises(ModelError, match=f"^tensor 'w' .*{message}"):
+    with pytest.raises(ModelError, match=rf"^tensor 'w' .*{message}"):
         constant_of(tensor)
 
 
@@ -174,7 +174,7 @@ def test_tensors_of_strings_are_refused_at_the_node_that_reads_them() -> None:
     strings = TensorProto(data_type=8, dims=[1], string_data=[b"a"])
     node = helper.make_node("Add", ["x", "w"], ["y"], name="greet")
     model = model_of([node], [info("x", shape=[1])], ["y"], {"w": strings})
-    with pytest.raises(UnsupportedError, match="^greet: tensor 'w' has elements of type STRING"):
+    with pytest.raises(UnsupportedError, match=r"^greet: tensor 'w' has elements of type STRING"):
         load(model)
 
 
@@ -197,7 +197,9 @@ def test_a_constant_that_would_be_huge_is_refused() -> None:
     shape = np.array([2**15, 2**15])
     node = helper.make_node("Expand", ["w", "shape"], ["y"], name="blow up")
     model = model_of([node], [], ["y"], {"w": np.ones((1, 1), np.float32), "shape": shape})
-    with pytest.raises(ModelError, match="^blow up: would compute a constant of 4096 MiB; at most"):
+    with pytest.raises(
+        ModelError, match=r"^blow up: would compute a constant of 4096 MiB; at most"
+    ):
         load(model)
 
 
@@ -205,14 +207,14 @@ def test_a_constant_that_would_be_huge_is_refused() -> None:
 def test_a_shape_that_would_be_filled_to_petabytes_is_refused(sizes: list[int]) -> None:
     node = helper.make_node("ConstantOfShape", ["s"], ["y"])
     model = model_of([node], [], ["y"], {"s": np.array(sizes)})
-    with pytest.raises(ModelError, match="^y: ConstantOfShape would make a constant of"):
+    with pytest.raises(ModelError, match=r"^y: ConstantOfShape would make a constant of"):
         load(model)
 
 
 def test_a_range_that_would_be_huge_is_refused() -> None:
     bounds = {"a": np.array(0), "b": np.array(2**60), "c": np.array(1)}
     node = helper.make_node("Range", ["a", "b", "c"], ["y"])
-    with pytest.raises(ModelError, match="^y: Range would make a constant of"):
+    with pytest.raises(ModelError, match=r"^y: Range would make a constant of"):
         load(model_of([node], [], ["y"], bounds))
 
 
@@ -288,7 +290,14 @@ def test_a_model_reached_through_a_link_has_its_data_beside_the_link(folder: Pat
 
 @pytest.mark.parametrize(
     "location",
-    ["../secret.bin", "sub/../../secret.bin", "..\\secret.bin", "/etc/hostname", "\\\\host\\x", "C:x"],
+    [
+        "../secret.bin",
+        "sub/../../secret.bin",
+        "..\\secret.bin",
+        "/etc/hostname",
+        "\\\\host\\x",
+        "C:x",
+    ],
 )
 def test_a_place_outside_the_folder_is_refused(folder: Path, location: str) -> None:
     (folder / "sub").mkdir()
@@ -337,7 +346,7 @@ def test_a_huge_external_tensor_that_is_not_there_takes_no_memory(folder: Path) 
     model = onnx.load(path, load_external_data=False)
     model.graph.initializer[0].dims[:] = [2**31]
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="external data 'w.bin' ends before tensor 'w' does"):
+    with pytest.raises(ModelError, match=r"external data 'w.bin' ends before tensor 'w' does"):
         load(path)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from onnx import helper
 from onnx_models import (
     assert_agrees,
     assert_node_agrees,
@@ -20,7 +21,6 @@ from onnx_models import (
     ops_of,
     seeds,
 )
-from onnx import helper
 
 from bnnc.errors import ModelError, UnsupportedError
 
@@ -109,9 +109,7 @@ def test_max_pool(axes: int, data: st.DataObject, ceil: bool, seed: int) -> None
 @given(
     axes=st.integers(1, 2), data=st.data(), ceil=st.booleans(), include=st.booleans(), seed=seeds
 )
-def test_average_pool(
-    axes: int, data: st.DataObject, ceil: bool, include: bool, seed: int
-) -> None:
+def test_average_pool(axes: int, data: st.DataObject, ceil: bool, include: bool, seed: int) -> None:
     case = data.draw(windows(axes, dilated=data.draw(st.booleans())))
     attrs = case["attrs"] | {"ceil_mode": int(ceil), "count_include_pad": int(include)}
     assert_node_agrees("AveragePool", [normal(seed, 1, 2, *case["size"])], attrs)

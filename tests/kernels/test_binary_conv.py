@@ -134,8 +134,9 @@ class Case:
             return
         _, _, height, _ = self.x.shape
         row = -(-width // 8)
-        per_plane = planes.reshape(-1, stored_bytes(TensorType(DType.B1, (1, 1, height, width)),
-                                                    BITS_PLANAR))
+        per_plane = planes.reshape(
+            -1, stored_bytes(TensorType(DType.B1, (1, 1, height, width)), BITS_PLANAR)
+        )
         last = per_plane[:, 64 + 2 * row - 1 : 64 + (height + 1) * row : row]
         last ^= self.rng.integers(0, 256, last.shape, np.uint8) & np.uint8(0xFF << width % 8 & 0xFF)
 
@@ -266,7 +267,9 @@ def test_planar_computes_any_size(
 
 
 @pytest.mark.parametrize("program", [RAW, RESIDUAL, RESIDUAL[1:], ("threshold_planar",)], ids=str)
-@pytest.mark.parametrize("ic, oc, size", [(324, 64, 24), (512, 70, 16), (1500, 3, 16), (7281, 2, 8)])
+@pytest.mark.parametrize(
+    "ic, oc, size", [(324, 64, 24), (512, 70, 16), (1500, 3, 16), (7281, 2, 8)]
+)
 def test_planar_sums_over_many_channels(
     isa: Isa, ic: int, oc: int, size: int, program: tuple[str, ...]
 ) -> None:

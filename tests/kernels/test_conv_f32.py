@@ -1,15 +1,15 @@
-"""conv_f32: float convolutions with fused epilogues, on every instruction set."""
+"""conv_f32 and conv_f32_winograd: float convolutions with fused epilogues, on every instruction set."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from floats import Case, Geometry, geometries, programs, splits
-from harness import Arguments, Isa
+from harness import Arguments, Epilogue, Guarded, Isa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc.codegen.packing.floats import pack_conv
+from bnnc.codegen.packing.floats import pack_conv, pack_conv_winograd
 
 
 def convolve(g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
@@ -22,7 +22,14 @@ def convolve(g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) ->
     return out if b is None else out + b[:, None, None]
 
 
-def check(isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], seed: int) -> None:
+def check(
+    isa: Isa,
+    g: Geometry,
+    program: tuple[str, ...],
+    cuts: list[float],
+    seed: int,
+    kernel: str = "conv_f32",
+) -> None:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((g.batch, g.ic, g.ih, g.iw)).astype(np.float32)
     w = rng.standard_normal((g.oc, g.ic // g.groups, *g.kernel)).astype(np.float32)
@@ -32,14 +39,14 @@ def check(isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], se
         "bnnc_conv_f32_args",
         shape=g.struct(),
         x=x,
-        w=pack_conv(w, g.groups),
+        w=pack_conv(w, g.groups) if kernel == "conv_f32" else pack_conv_winograd(w),
         bias=bias,
         epilogue=case.epilogue(),
     )
-    isa.run("conv_f32", args, cuts)
+    isa.run(kernel, args, cuts)
     case.check(convolve(g, x, w, bias))
     before = case.raw_outputs()
-    isa.run("conv_f32", args)
+    isa.run(kernel, args)
     assert case.raw_outputs() == before, "the result depends on how the work is divided"
 
 
@@ -75,3 +82,62 @@ def test_shapes_that_slice_and_split_differently(
     isa: Isa, g: Geometry, program: tuple[str, ...]
 ) -> None:
     check(isa, g, program, [0.2, 0.7], 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 20)),
+    image=st.tuples(st.integers(1, 40), st.integers(1, 70)),
+    pads=st.tuples(*[st.integers(0, 2)] * 4),
+    program=programs(),
+    cuts=splits(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_winograd_on_any_image(
+    isa: Isa,
+    sizes: tuple[int, int, int],
+    image: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    program: tuple[str, ...],
+    cuts: list[float],
+    seed: int,
+) -> None:
+    batch, ic, oc = sizes
+    ih, iw = max(image[0], 3 - pads[0] - pads[2]), max(image[1], 3 - pads[1] - pads[3])
+    g = Geometry(batch, 1, ic, oc, ih, iw, pads=pads)
+    check(isa, g, program, cuts, seed, "conv_f32_winograd")
+
+
+@pytest.mark.parametrize(
+    "g",
+    [
+        Geometry(1, 1, 32, 12, 64, 64, pads=(1, 1, 1, 1)),
+        Geometry(1, 1, 250, 9, 12, 40, pads=(1, 1, 1, 1)),
+        Geometry(1, 1, 3, 9, 6, 600, pads=(1, 1, 1, 1)),
+        Geometry(1, 1, 100, 8, 16, 516, pads=(0, 16, 0, 16)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
+def test_winograd_on_blocks_of_every_kind(
+    isa: Isa, g: Geometry, program: tuple[str, ...]
+) -> None:
+    check(isa, g, program, [0.2, 0.7], 1, "conv_f32_winograd")
+
+
+def test_winograd_is_within_a_few_roundings(isa: Isa) -> None:
+    rng = np.random.default_rng(0)
+    g = Geometry(1, 1, 64, 16, 32, 32, pads=(1, 1, 1, 1))
+    x = np.maximum(rng.standard_normal((1, 64, 32, 32)), 0).astype(np.float32)
+    w = rng.standard_normal((16, 64, 3, 3)).astype(np.float32)
+    out = Guarded((1, 16, 32, 32))
+    args = Arguments(
+        "bnnc_conv_f32_args",
+        shape=g.struct(),
+        x=x,
+        w=pack_conv_winograd(w),
+        epilogue=Epilogue([("store", {"out": out.array})], 16, 32, 32),
+    )
+    isa.run("conv_f32_winograd", args)
+    expected = convolve(g, x, w, None)
+    assert np.abs(out.check() - expected).max() < 3e-6 * np.abs(expected).max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def fresh(program: str) -> list[str]:
     library()
     path = os.pathsep.join([str(FOLDER), str(FOLDER.parents[1])])
     ran = subprocess.run(
-        ["python", "-c", PRELUDE + program],
+        [sys.executable, "-c", PRELUDE + program],
         check=True,
         capture_output=True,
         text=True,

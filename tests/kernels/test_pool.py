@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +128,9 @@ assert os.waitpid(child, 0)[1] == 0 and (first == second).all()
 """
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
-    subprocess.run(["python", "-c", program], check=True, timeout=60, cwd=here, env=environment)
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, cwd=here, env=environment
+    )
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1_000_000])

@@ -104,14 +104,15 @@ def test_networks_mean_the_same_after_export(exporter, spec) -> None:
         np.testing.assert_allclose(result, expected.detach().numpy(), rtol=1e-4, atol=1e-4)
 
 
-def test_settled_activations_are_of_the_scale_of_a_trained_network() -> None:
+@pytest.mark.parametrize("size", [64, 256])
+def test_settled_activations_are_of_the_scale_of_a_trained_network(size: int) -> None:
     model = build(MODELS["q3"], 4, seed=0)
-    settle(model, 96, 96, seed=3)
+    settle(model, size, size, seed=3)
     seen: list[float] = []
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.register_forward_hook(lambda module, x, y: seen.append(y.detach().std().item()))
-    model.eval()(smooth_noise(4, 96, 96, torch.Generator().manual_seed(4)))
+    model.eval()(smooth_noise(4, size, size, torch.Generator().manual_seed(4)))
     assert len(seen) == 28
     assert all(0.4 < deviation < 2.5 for deviation in seen)
 

@@ -77,11 +77,12 @@ def _broadcast(node: Node, emitter: Emitter) -> None:
         fields[f"{name}_strides"] = broadcast_strides(value, shape)
         fields[name] = emitter.address(value)
     where = node.op.name == "Where"
+    called = "FMod" if node.attrs.get("fmod") else node.op.name
     emitter.call(
         "where" if where else "broadcast",
         "bnnc_broadcast_args",
         rank=len(shape),
-        function=0 if where else function(node.op.name),
+        function=0 if where else function(called),
         type=element_type(operands[-1], node),
         shape=list(shape),
         **fields,

@@ -30,6 +30,7 @@ def _along_axis(node: Node, emitter: Emitter, kernel: str) -> None:
         inner=math.prod(x.shape[last + 1 :]),
         function=function(node.op.name),
         type=element_type(x, node),
+        last=int(node.attrs.get("select_last_index", 0)),
         x=emitter.address(x),
         out=emitter.address(node.output),
     )
@@ -49,10 +50,6 @@ def _adjacent(node: Node) -> bool:
     first, last = _axis_range(node)
     axes = {axis % len(shape) for axis in node.attrs["axes"]} if shape else set()
     return all(axis in axes or shape[axis] == 1 for axis in range(first, last + 1))
-
-
-def _first_index(node: Node) -> bool:
-    return not node.attrs.get("select_last_index", 0)
 
 
 def _top_k(node: Node, emitter: Emitter) -> None:
@@ -75,12 +72,7 @@ def _top_k(node: Node, emitter: Emitter) -> None:
 
 KERNELS = (
     *(Kernel(f"Reduce{kind}", "reduce", _reduce, _adjacent) for kind in _REDUCTIONS),
-    *(
-        Kernel(
-            op, "reduce", _reduce, _first_index, otherwise="with select_last_index is not supported"
-        )
-        for op in ("ArgMax", "ArgMin")
-    ),
+    *(Kernel(op, "reduce", _reduce) for op in ("ArgMax", "ArgMin")),
     Kernel("Softmax", "softmax", _softmax),
     Kernel("LogSoftmax", "softmax", _softmax),
     Kernel("TopK", "top_k", _top_k),

@@ -76,11 +76,15 @@ def _codes(block: np.ndarray) -> np.ndarray:
     even_rows = 1 - (3 - plus.sum(3)) % 2
     even = 1 - (9 - plus.sum((2, 3))) % 2
     behind = np.zeros_like(even)
-    for first in range(0, block.shape[1] - 1, 3):
-        three = even[:, first : first + 3]
-        behind[:, first] = three @ kx
-        behind[:, first + 1] = 1 - (3 - three.sum(1)) % 2
-    behind[:, -1] = even[:, -1]
+    behind[:, 0:-1:3] = even[:, :-1].reshape(len(even), -1, 3) @ kx
+    if block.shape[1] == _LARGE:
+        triples = 1 - (3 - even[:, :-1].reshape(len(even), 5, 3).sum(2)) % 2
+        thirds = np.concatenate([triples, even[:, -1:]], axis=1).reshape(-1, 2, 3)
+        behind[:, [1, 4]] = thirds @ kx
+        behind[:, [2, 5]] = 1 - (3 - thirds.sum(2)) % 2
+    else:
+        behind[:, 1] = 1 - (3 - even[:, :3].sum(1)) % 2
+        behind[:, 3] = even[:, 3]
     code = rows[..., 0] << 3 | rows[..., 1] << 11 | rows[..., 2]
     code |= (even_rows.astype(np.uint16) @ kx) << 8
     code |= (behind & 3).astype(np.uint16) << 6 | (behind >> 2).astype(np.uint16) << 14

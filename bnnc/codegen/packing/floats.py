@@ -76,3 +76,22 @@ def pack_matmul(b: np.ndarray) -> np.ndarray:
         float32 [ceil(N / 8), K, 8], zero beyond the last column.
     """
     return _block(np.asarray(b, np.float32).T[None])[0]
+
+
+def pack_conv_winograd(weights: np.ndarray) -> np.ndarray:
+    """Weights of ``conv_f32_winograd``: F(4x4, 3x3) with the points 0, +-3/4, +-3/2 and infinity.
+
+    Args:
+        weights: float32 [OC, IC, 3, 3].
+
+    Returns:
+        float32 [ceil(OC / 8), 36, IC, 8]: G g G', rounded once from float64, zero beyond the last
+        channel.
+    """
+    assert weights.shape[2:] == (3, 3)
+    points = (0.0, 0.75, -0.75, 1.5, -1.5)
+    scales = [np.prod([p - other for other in points if other != p]) for p in points]
+    g = np.array([*([1 / s, p / s, p * p / s] for p, s in zip(points, scales)), [0, 0, 1]])
+    transformed = np.einsum("ij,ocjk,lk->oilc", g, weights.astype(np.float64), g)
+    oc, _, _, ic = transformed.shape
+    return _block(transformed.astype(np.float32).reshape(1, oc, 36, ic))[0]

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnnc.ir.graph import Node
 from bnnc.ir.op import Op
-from bnnc.ir.ops.rules import FLOATS, fault, given, operands, require, same_dtype, show
+from bnnc.ir.ops.rules import FLOATS, fault, given, operands, quote, require, same_dtype, show
 from bnnc.ir.types import TensorType
 
 
@@ -22,7 +22,7 @@ def _infer(node: Node) -> list[TensorType]:
         if value.shape != (x.shape[1],):
             raise fault(
                 node,
-                f"has an input of {x.shape[1]} channels, but {value.name!r} is {show(value.shape)}",
+                f"has an input of {x.shape[1]} channels, but {quote(value)} is {show(value.shape)}",
             )
     return [x.type]
 

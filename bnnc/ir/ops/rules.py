@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from bnnc.errors import ModelError
+from bnnc.errors import ModelError, printable
 from bnnc.ir.epilogue import STEP_KINDS, Step, step_types
 from bnnc.ir.graph import Node, Value
 from bnnc.ir.types import DType, TensorType
@@ -40,6 +40,11 @@ def show(sizes: Iterable[int]) -> str:
     return "x".join(map(str, sizes)) or "scalar"
 
 
+def quote(value: Value) -> str:
+    """A value's name in quotes, on one line and cut if it is very long."""
+    return f"'{printable(value.name)}'"
+
+
 def given(arrays: Sequence[np.ndarray | None], count: int) -> list[np.ndarray]:
     """The first ``count`` arrays, which must all be there."""
     found = [array for array in arrays[:count] if array is not None]
@@ -66,7 +71,7 @@ def require(node: Node, values: Iterable[Value], kinds: Collection[DType]) -> No
     for value in values:
         if value.dtype not in kinds:
             words = _KIND_WORDS.get(frozenset(kinds), " or ".join(k.value for k in kinds))
-            raise fault(node, f"works on {words}, but {value.name!r} is {value.dtype.value}")
+            raise fault(node, f"works on {words}, but {quote(value)} is {value.dtype.value}")
 
 
 def same_dtype(node: Node, values: Sequence[Value]) -> DType:
@@ -82,7 +87,7 @@ def rank(node: Node, value: Value, axes: int, what: str) -> None:
     """``value`` has exactly so many axes; ``what`` says what they are, for example ``NCHW``."""
     if len(value.shape) != axes:
         shape = show(value.shape)
-        raise fault(node, f"needs {axes} axes ({what}), but {value.name!r} is {shape}")
+        raise fault(node, f"needs {axes} axes ({what}), but {quote(value)} is {shape}")
 
 
 def tensor(node: Node, dtype: DType, shape: Iterable[int]) -> TensorType:

@@ -86,6 +86,8 @@ def _cum_sum(call: Call) -> np.ndarray:
 
 def _trilu(call: Call) -> np.ndarray:
     x = call.array(0, "an operand")
+    if x.ndim < 2:
+        raise call.error(f"needs a matrix, but has {dims(x.shape)}")
     k = 0 if call.optional(1) is None else int(call.number(1, "k"))
     return (np.triu if call.attr_flag("upper", True) else np.tril)(x, k)
 

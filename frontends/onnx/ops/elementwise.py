@@ -64,7 +64,7 @@ def _dropout(call: Call) -> list[Value | None]:
     if training is not None and (training.data is None or bool(training.data.any())):
         raise call.unsupported("is in training mode", hint="export the model for inference")
     mask = None
-    if call.wants(1):
+    if call.wants(1) and call.version >= 10:
         mask = call.add("Expand", call.constant(np.True_), shape=x.shape)
     return [x, mask]
 
@@ -159,6 +159,8 @@ def _thresholded_relu(call: Call) -> Value:
 def _shrink(call: Call) -> Value:
     """x - bias above lambd, x + bias below -lambd, else 0."""
     x, bias, lambd = call.input(0), call.attr_float("bias", 0.0), call.attr_float("lambd", 0.5)
+    if not x.dtype.is_float:
+        raise call.unsupported(f"on {x.dtype.value} is not supported")
     above = call.add("Greater", x, call.like(x, lambd))
     below = call.add("Less", x, call.like(x, -lambd))
     low = call.add("Where", below, call.add("Add", x, call.like(x, bias)), call.like(x, 0))

@@ -32,7 +32,7 @@ def _gather_elements(call: Call) -> Value:
     ):
         raise call.error(f"cannot pick {dims(index.shape)} elements from {dims(x.shape)}")
     source = _before_expand(index)
-    if source.type.elements == source.shape[axis]:  # the same index everywhere else
+    if source.type.elements == index.shape[axis]:  # the same indices everywhere else
         for number in range(rank):
             if number != axis:
                 x = cut(call, x, number, 0, index.shape[number])

@@ -78,7 +78,8 @@ def _half_pixel(o: np.ndarray, axis: Axis) -> np.ndarray:
 def _symmetric(o: np.ndarray, axis: Axis) -> np.ndarray:
     adjustment = np.float32(axis.out) / (axis.scale * np.float32(axis.size))
     center = np.float32(axis.size) / np.float32(2)
-    return center * (np.float32(1) - adjustment) + _half_pixel(o, axis)
+    offset = center * (np.float32(1) - adjustment)
+    return offset + (o + _HALF) / axis.scale - _HALF
 
 
 def _crop(o: np.ndarray, axis: Axis) -> np.ndarray:
@@ -155,13 +156,15 @@ def table(axis: Axis, rule: Rule) -> Table | None:
         if stretch != 1:
             first = np.floor(wide + 1 - reach * stretch)
         index = first[:, None] + np.arange(taps)
-        weight = kernel((index - wide[:, None]) / stretch, rule)
+        with np.errstate(all="ignore"):
+            weight = kernel((index - wide[:, None]) / stretch, rule)
         if stretch != 1:  # onnxruntime's windows end with this tap
             weight[index >= np.floor(wide[:, None] + 1 + reach * stretch)] = 0
         if rule.exclude_outside:
             weight = np.where((index < 0) | (index >= axis.size), 0, weight)
         if rule.exclude_outside or stretch != 1:
-            weight = weight / weight.sum(axis=1, keepdims=True)
+            with np.errstate(all="ignore"):
+                weight = weight / weight.sum(axis=1, keepdims=True)
     weight = np.where(outside[:, None], 0, weight)
     index = np.clip(index, 0, axis.size - 1)
     return Table(index.astype(np.int32), weight.astype(np.float32), outside)
@@ -170,8 +173,15 @@ def table(axis: Axis, rule: Rule) -> Table | None:
 # ---- importers --------------------------------------------------------------------------------
 
 
-def _resize(call: Call) -> Value:
+def _input(call: Call) -> Value:
     x = call.input(0)
+    if not x.type.elements:
+        raise call.error(f"has an empty input of shape {dims(x.shape)}")
+    return x
+
+
+def _resize(call: Call) -> Value:
+    x = _input(call)
     rank = len(x.shape)
     if call.version < 11:
         scales = _scales(call, call.array(1, "scales"), rank)
@@ -207,7 +217,7 @@ def _resize(call: Call) -> Value:
 
 
 def _upsample(call: Call) -> Value:
-    x = call.input(0)
+    x = _input(call)
     if call.version < 9:
         attr = call.node.attrs["scales"]
         given = np.array(attr.floats, np.float32)
@@ -282,18 +292,22 @@ def _axes_by_size(
 
 
 def _apply(call: Call, x: Value, axes: Sequence[Axis], rule: Rule, extrapolation: float) -> Value:
-    """Resize the axes that change, two at a time."""
+    """Resize the axes that change, two at a time.
+
+    Scales that leave every size as it is change nothing: the specification would still move
+    coordinates, but onnxruntime does not.
+    """
+    shape = tuple(axis.out for axis in axes)
+    if shape == x.shape and rule.coordinates != "tf_crop_and_resize":
+        return x
     tables: dict[int, Table] = {}
     for number, axis in enumerate(axes):
         if axis.scale == 1 and axis.out == axis.size and tuple(map(float, axis.roi)) == (0, 1):
             continue
         made = table(axis, rule)
         if made is None:
-            raise call.error(
-                f"cannot make {axis.out} of axis {number}, which is {axis.size} long"
-            )
+            raise call.error(f"cannot make {axis.out} of axis {number}, which is {axis.size} long")
         tables[number] = made
-    shape = [axis.out for axis in axes]
     outside = {number: made for number, made in tables.items() if made.outside.any()}
     while tables:
         pair = sorted(tables)[-2:]
@@ -310,7 +324,7 @@ def _resize_pair(call: Call, x: Value, tables: Mapping[int, Table]) -> Value:
     """Resize one or two axes of a tensor of any rank as H and W of a 4-D one."""
     rank = len(x.shape)
     pair = sorted(tables)
-    if rank == 4 and len(pair) == 1 and pair[0] in (2, 3):
+    if rank == 4 and len(pair) == 1 and pair[0] in (2, 3) and max(x.shape) <= _MAX_TABLE:
         pair = [2, 3]
     others = [number for number in range(rank) if number not in pair]
     perm = (*others, *pair)
@@ -320,7 +334,7 @@ def _resize_pair(call: Call, x: Value, tables: Mapping[int, Table]) -> Value:
     else:
         sizes = [1, *(x.shape[number] for number in pair)][-2:]
         plane = call.reshape(moved, (1, math.prod(x.shape[n] for n in others), *sizes))
-    along = [tables.get(number, Table.identity(x.shape[number])) for number in pair]
+    along = [tables.get(number) or Table.identity(x.shape[number]) for number in pair]
     y, z = [Table.identity(1), *along][-2:]
     resized = call.add(
         "Resize", plane, out_h=len(y.index), out_w=len(z.index),

@@ -51,7 +51,7 @@ def _flatten(call: Call) -> Value:
 def _squeeze(call: Call) -> Value:
     x = call.input(0)
     given = call.numbers_twice("axes", 1, 13, "axes")
-    if given is None:
+    if not given:  # onnxruntime takes an empty list for none given
         given = tuple(axis for axis, size in enumerate(x.shape) if size == 1)
     axes = call.axes(given, len(x.shape))
     if any(x.shape[axis] != 1 for axis in axes):

@@ -1,0 +1,275 @@
+"""Torch modules under both of torch's exporters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bnnc.errors import InputError, ModelError
+from bnnc.frontends import torch as frontend
+from bnnc.ir import interpreter
+
+EXPORTERS = ["dynamo", "torchscript"]
+
+
+def assert_agrees(module: nn.Module, *inputs: torch.Tensor, exporter: str) -> Any:
+    """The imported graph computes what the module does."""
+    graph = frontend.load(module, inputs, exporter=exporter)
+    graph.check()
+    with torch.no_grad():
+        expected = module.eval()(*inputs)
+    expected = expected if isinstance(expected, (tuple, list)) else [expected]
+    feeds = {value.name: x.numpy() for value, x in zip(graph.inputs, inputs)}
+    found = interpreter.run(graph, feeds)
+    assert len(found) == len(expected)
+    for mine, theirs in zip(found, expected):
+        np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-4, atol=1e-4)
+    return graph
+
+
+class BinaryConv(nn.Module):
+    """Signs of weights and input, padded with ones."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, channels, 3, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(torch.sign(x), (1, 1, 1, 1), value=1.0)
+        return F.conv2d(padded, torch.sign(self.weight))
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = BinaryConv(channels)
+        self.bn = nn.BatchNorm2d(channels)
+        self.act = nn.PReLU(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(x + self.bn(F.relu(self.conv(x))))
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.encoder = nn.Sequential(nn.Sequential(Block(8), Block(8)), nn.MaxPool2d(2))
+        self.up = nn.ConvTranspose2d(8, 4, 4, stride=2, padding=1)
+        self.heads = nn.ModuleList([nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)])
+        self.classify = nn.Linear(4, 5)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        x = F.relu(self.up(self.encoder(self.stem(image))))
+        return [*(head(x) for head in self.heads), self.classify(x.mean((2, 3)))]
+
+
+@pytest.fixture(params=EXPORTERS)
+def exporter(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_a_network_is_imported_with_its_module_names(exporter: str) -> None:
+    torch.manual_seed(1)
+    graph = assert_agrees(Network(), torch.randn(1, 3, 16, 16), exporter=exporter)
+    names = [node.name for node in graph.nodes()]
+    expected = [
+        "stem",
+        "encoder.0.0.conv.sign",
+        "encoder.0.0.conv.pad",
+        "encoder.0.0.conv",
+        "encoder.0.0.relu",
+        "encoder.0.0.bn",
+        "encoder.0.0.add",
+        "encoder.0.0.act",
+        "encoder.0.1.conv",
+        "encoder.1",
+        "up",
+        "heads.0",
+        "heads.1",
+        "classify",
+    ]
+    assert [name for name in names if name in expected] == expected
+    assert graph.name == "Network"
+    assert [value.name for value in graph.inputs] == ["image"]
+    assert not graph.open_batch
+
+
+def test_the_module_is_left_as_it_was(exporter: str) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sequential(nn.BatchNorm2d(2))).train()
+    module[1].eval()
+    modes = [part.training for part in module.modules()]
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    frontend.load(module, (torch.randn(1, 3, 16, 16),), exporter=exporter)
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def test_batch_norm_uses_its_statistics(exporter: str) -> None:
+    module = nn.Sequential(nn.BatchNorm2d(3)).train()
+    module(torch.randn(4, 3, 5, 5) * 3 + 1)
+    assert_agrees(module.train(), torch.randn(1, 3, 5, 5), exporter=exporter)
+
+
+def test_inputs_can_be_named(exporter: str) -> None:
+    graph = frontend.load(
+        nn.Conv2d(3, 2, 1), torch.randn(1, 3, 4, 4), input_names=["photo"], exporter=exporter
+    )
+    assert [value.name for value in graph.inputs] == ["photo"]
+
+
+class Two(nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left * 2 + right
+
+
+def test_several_inputs(exporter: str) -> None:
+    graph = assert_agrees(Two(), torch.randn(2, 3), torch.randn(3), exporter=exporter)
+    assert [value.name for value in graph.inputs] == ["left", "right"]
+
+
+class Apply(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(x)
+
+
+def up(x: torch.Tensor, mode: str, **kwargs: Any) -> torch.Tensor:
+    return F.interpolate(x, mode=mode, **kwargs)
+
+
+FUNCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "windows": lambda x: (
+        up(x, "nearest", scale_factor=2),
+        up(x, "bilinear", scale_factor=1.5, align_corners=False),
+        up(x, "bilinear", size=(13, 7), align_corners=True),
+        up(x, "bicubic", scale_factor=2, align_corners=False),
+        up(x, "bilinear", scale_factor=0.5, align_corners=False),
+        F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=True),
+        F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+        F.adaptive_avg_pool2d(x, 1).flatten(1),
+        F.conv1d(x.flatten(2), torch.ones(3, 4, 5), stride=2),
+        F.max_pool1d(x.flatten(2), 3),
+    ),
+    "movement": lambda x: (
+        F.pad(x, (1, 2, 2, 1), mode="reflect"),
+        F.pad(x, (1, 1, 1, 1), mode="circular"),
+        F.pad(x, (1, 1, 0, 2), mode="replicate"),
+        *x.chunk(2, 1),
+        *x.split([1, 3], 1),
+        x[:, 1::2, :, -3:],
+        F.pixel_shuffle(x, 2),
+        F.pixel_unshuffle(x, 2),
+        x.view(1, 2, 2, 8, 6).transpose(1, 2).reshape(1, 4, 8, 6),
+        x.repeat(1, 2, 1, 3),
+        torch.roll(x, 2, 3),
+        x.flip(3),
+        torch.stack([x, x * 2], 1).flatten(1, 2),
+        x.mean((2, 3), keepdim=True).expand_as(x) * x,
+        x.flatten(2).gather(2, x.flatten(2).argmax(2, keepdim=True)),
+    ),
+    "elementwise": lambda x: (
+        torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x)),
+        ((x > 0.1) & (x < 1)).float() * 2 - 1,
+        F.hardswish(x) + F.hardtanh(x) + F.silu(x) + F.gelu(x) + F.elu(x),
+        F.mish(x) * F.softplus(x) - F.hardsigmoid(x),
+        F.relu6(x * 4),
+        x.masked_fill(x < 0, -1.5),
+        (x * 10).abs().int() // 3 % 4,
+    ),
+    "reductions": lambda x: (
+        F.normalize(x, dim=1),
+        F.layer_norm(x, x.shape[2:]),
+        F.group_norm(x, 2),
+        F.instance_norm(x),
+        F.softmax(x.flatten(2) @ x.flatten(2).transpose(1, 2), -1),
+        F.log_softmax(x, 1),
+        *x.flatten(1).topk(5),
+        x.argmax(1),
+        *(x.sum((2, 3)), x.amax(1), x.std((2, 3)), x.logsumexp(1), x.prod(1)),
+    ),
+    # Torch 2.13's newer exporter writes an invalid model for two equal clamps.
+    "straight through": lambda x: (x.sign() - x.clamp(-1, 1)).detach() + x.clamp(-1, 1),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_torch(name: str, exporter: str) -> None:
+    torch.manual_seed(2)
+    assert_agrees(Apply(FUNCTIONS[name]), torch.randn(1, 4, 8, 6), exporter=exporter)
+
+
+class Convolutions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Conv2d(4, 6, 3, padding="same", dilation=2)
+        self.circular = nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular", groups=4)
+        self.up = nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1)
+        self.line = nn.Conv1d(4, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.same(x), self.circular(x), self.up(x), self.line(x.flatten(2))
+
+
+def test_convolutions_of_torch(exporter: str) -> None:
+    torch.manual_seed(3)
+    assert_agrees(Convolutions(), torch.randn(1, 4, 8, 6), exporter=exporter)
+
+
+# ---- behaviour --------------------------------------------------------------------------------
+
+
+def test_the_exporters_are_quiet(
+    exporter: str, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    warnings.simplefilter("always")
+    frontend.load(nn.Conv2d(3, 2, 1), (torch.randn(1, 3, 4, 4),), exporter=exporter)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def test_the_older_exporter_stands_in_where_onnxscript_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    graph = frontend.load(nn.Sequential(nn.Conv2d(3, 2, 1)), torch.randn(1, 3, 4, 4))
+    assert [node.name for node in graph.nodes()] == ["0"]
+
+
+def test_a_module_that_fails_is_reported_in_one_line(exporter: str) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("sizes differ\nsecond line")
+
+    with pytest.raises(ModelError) as caught:
+        frontend.load(Apply(fail), torch.ones(1), exporter=exporter)
+    assert str(caught.value) == "torch cannot export Apply to ONNX: sizes differ"
+
+
+def test_an_unknown_exporter_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no exporter 'onnx'; use one of dynamo, torchscript"):
+        frontend.load(nn.ReLU(), torch.ones(1), exporter="onnx")
+
+
+def test_example_inputs_must_be_tensors() -> None:
+    with pytest.raises(InputError, match=r"example_inputs holds a ndarray; give torch tensors"):
+        frontend.load(nn.ReLU(), (np.ones(1),))
+
+
+def test_importing_the_package_imports_neither_torch_nor_onnx() -> None:
+    code = "import sys, bnnc.frontends; sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
