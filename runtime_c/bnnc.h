@@ -25,6 +25,7 @@
 #define bnnc_run_observed BNNC_CONCAT(BNNC_PREFIX, run_observed)
 #define bnnc_isa BNNC_CONCAT(BNNC_PREFIX, isa)
 #define bnnc_set_isa BNNC_CONCAT(BNNC_PREFIX, set_isa)
+#define bnnc_calibrate BNNC_CONCAT(BNNC_PREFIX, calibrate)
 #define bnnc_strerror BNNC_CONCAT(BNNC_PREFIX, strerror)
 #endif
 
@@ -49,6 +50,9 @@ enum {
     BNNC_E_RUNNING = 4, /* too late: a run has already happened */
     BNNC_E_STOPPED = 5  /* an observer asked to stop */
 };
+
+/* Kinds of work for bnnc_calibrate. */
+enum { BNNC_CALIBRATE_FLOAT, BNNC_CALIBRATE_BINARY };
 
 /* A team of threads that sleeps between runs; may be shared by models. */
 typedef struct bnnc_pool bnnc_pool;
@@ -91,6 +95,10 @@ BNNC_API const char *bnnc_isa(void);
 
 /* Force one, before the first run. */
 BNNC_API int bnnc_set_isa(const char *name);
+
+/* Do `units` of pure arithmetic of a kind on the pool, as fast as the processor can, and return how
+ * many multiply-adds that was: whoever takes the time knows the ceiling. 0 if an argument is bad. */
+BNNC_API int64_t bnnc_calibrate(void *arena, bnnc_pool *pool, int kind, int64_t units);
 
 BNNC_API const char *bnnc_strerror(int code);
 

@@ -5,6 +5,23 @@ uint32_t bnnc_abi_version(void) {
     return BNNC_ABI_VERSION;
 }
 
+int64_t bnnc_calibrate(void *arena, bnnc_pool *pool, int kind, int64_t units) {
+    const bnnc_isa_table *isa = bnnc_active();
+    const bnnc_ceiling_args args = {units};
+    if (arena == NULL || units < 0)
+        return 0;
+    switch (kind) {
+    case BNNC_CALIBRATE_FLOAT:
+        bnnc_parallel(pool, &isa->ceiling_f32, &args, arena);
+        return units * isa->ceiling_f32_macs;
+    case BNNC_CALIBRATE_BINARY:
+        bnnc_parallel(pool, &isa->ceiling_bits, &args, arena);
+        return units * isa->ceiling_bits_macs;
+    default:
+        return 0;
+    }
+}
+
 const char *bnnc_strerror(int code) {
     switch (code) {
     case BNNC_OK:

@@ -93,7 +93,7 @@ typedef struct {
 } bnnc_conv_shape;
 
 /* conv_f32: weights [group][ceil(oc/g / 8)][ic/g][kh][kw][8], zero where oc runs out; bias[oc] or NULL.
- * conv_f32_winograd: 3x3, stride 1, dilation 1, one group, pad_left at most 16; weights
+ * conv_f32_winograd: 3x3, stride 1, dilation 1, one group, ic at most 256, iw at most 16384; weights
  * [ceil(oc / 8)][36][ic][8], transformed (packing/floats.py).
  * depthwise_f32 (ic == groups): weights [oc][kh][kw].
  * conv_transpose_f32: weights [group][ceil(oc/g / 8)][products][8], products as packing/floats.py
@@ -245,6 +245,11 @@ typedef struct {
     const float *low, *high; /* unpack only: float[channels] */
 } bnnc_bits_args;
 
+/* ceiling_f32, ceiling_bits: how much of it to do; see kernels/ceiling.inl. */
+typedef struct {
+    int64_t units;
+} bnnc_ceiling_args;
+
 /* ---- elementwise functions: the op's name in capitals; F_MOD is Mod with fmod = 1 ---- */
 
 /* clang-format off */
@@ -273,6 +278,8 @@ typedef struct {
     bnnc_kernel map_f32, max_pool_f32, average_pool_f32, resize_f32;
     bnnc_kernel unary, broadcast, where, cast, copy, fill, gather, reduce, softmax, top_k;
     bnnc_kernel bits_convert, bits_unpack;
+    bnnc_kernel ceiling_f32, ceiling_bits;
+    int64_t ceiling_f32_macs, ceiling_bits_macs; /* multiply-adds of one unit */
 } bnnc_isa_table;
 /* cdef end */
 

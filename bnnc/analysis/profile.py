@@ -39,16 +39,28 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """Layers in the order they run; ``seconds`` is the median of whole runs, unobserved."""
+    """Where the time went.
+
+    Attributes:
+        layers: in the order they run.
+        seconds: median of whole runs, unobserved.
+        ceilings: multiply-adds a second this machine can do at best, ``float`` and ``binary``.
+    """
 
     layers: tuple[LayerTime, ...]
     seconds: float
+    ceilings: Mapping[str, float]
+
+    def efficiency(self, layer: LayerTime) -> float:
+        """A layer's rate as a part of the ceiling for its kind of work."""
+        return layer.rate / self.ceilings["binary" if layer.binary else "float"]
 
     def document(self) -> dict[str, Any]:
         """As a JSON document, in milliseconds."""
         observed = sum(layer.seconds for layer in self.layers) or 1.0
         return {
             "milliseconds": 1e3 * self.seconds,
+            "ceilings_gmacs_per_second": {k: rate / 1e9 for k, rate in self.ceilings.items()},
             "layers": [
                 {
                     "name": layer.name,
@@ -58,6 +70,7 @@ class Profile:
                     "milliseconds": 1e3 * layer.seconds,
                     "share": layer.seconds / observed,
                     "gmacs_per_second": layer.rate / 1e9,
+                    "efficiency": self.efficiency(layer),
                 }
                 for layer in self.layers
             ],
@@ -71,7 +84,11 @@ def profile(
     rounds: int = 10,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Profile:
-    """Run ``rounds`` times observed and as often unobserved, alternately, after one warm-up.
+    """Run ``rounds`` times observed and as often unobserved, alternately, after one warm-up; then
+    measure the machine's ceilings.
+
+    A layer can pass its ceiling where a kernel does with fewer operations than the convolution
+    is counted with (Winograd).
 
     Raises:
         InputError: if ``feeds`` does not fit the model.
@@ -103,14 +120,16 @@ def profile(
         )
         for layer, seconds in zip(described, times)
     )
-    return Profile(layers, statistics.median(whole))
+    progress("calibrating")
+    return Profile(layers, statistics.median(whole), session.ceilings())
 
 
 def table(result: Profile) -> str:
     """A row for each layer."""
-    rows = [("layer", "kernel", "ms", "share", "GMAC/s")]
+    rows = [("layer", "kernel", "ms", "share", "GMAC/s", "of ceiling")]
     for layer in result.document()["layers"]:
         rate = f"{layer['gmacs_per_second']:.1f}" if layer["macs"] else ""
+        part = f"{100 * layer['efficiency']:.0f} %" if layer["macs"] else ""
         rows.append(
             (
                 printable(layer["name"], 60),
@@ -118,9 +137,10 @@ def table(result: Profile) -> str:
                 f"{layer['milliseconds']:.3f}",
                 f"{100 * layer['share']:.1f} %",
                 rate,
+                part,
             )
         )
-    return columns(rows, right=(2, 3, 4))
+    return columns(rows, right=(2, 3, 4, 5))
 
 
 def picture(result: Profile, title: str) -> str:
@@ -130,7 +150,8 @@ def picture(result: Profile, title: str) -> str:
             layer.name,
             layer.seconds,
             f"{1e3 * layer.seconds:.3f} ms",
-            f"{layer.kernel}, {layer.rate / 1e9:.1f} GMAC/s",
+            f"{layer.kernel}, {layer.rate / 1e9:.1f} GMAC/s, "
+            f"{100 * result.efficiency(layer):.0f} % of the ceiling",
             BINARY_COLOUR if layer.binary else FLOAT_COLOUR,
         )
         for layer in result.layers

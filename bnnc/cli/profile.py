@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
         print_json({**facts, **result.document()})
         return 0
     print(f"machine  {machine()}")
-    print(f"         {session.isa}, threads {session.threads}, medians of {args.rounds} runs\n")
+    print(f"         {session.isa}, threads {session.threads}, medians of {args.rounds} runs")
+    ceilings = ", ".join(f"{kind} {r / 1e9:.0f}" for kind, r in result.ceilings.items())
+    print(f"ceiling  {ceilings} GMAC/s, measured\n")
     print(profile.table(result))
     print(f"\n{1e3 * result.seconds:.2f} ms a run")
     if args.html is not None:

@@ -32,6 +32,9 @@ from bnnc.ir.types import DType
 BELOW, EQUAL, ABOVE, NAN = range(4)
 """States of an element compared with a constant."""
 
+MAX_BYTES = 1 << 30
+"""Constants that have not been folded are computed up to this size in all."""
+
 
 @dataclass(frozen=True, eq=False)
 class Exact:
@@ -96,6 +99,7 @@ class Domains:
 
     def __init__(self, graph: Graph, *, sign_zero: int = 0) -> None:
         self._sign_zero = sign_zero
+        self._budget = MAX_BYTES
         self._found: dict[Value, Domain] = {}
         with np.errstate(all="ignore"):
             for node in graph.all_nodes():
@@ -123,7 +127,7 @@ class Domains:
         if node.op.name == "Constant":
             domain: Domain = Exact(node.attrs["data"])
         elif domains and all(isinstance(d, Exact) for d in domains):
-            domain = Exact(self._compute(node, [d.array for d in domains if isinstance(d, Exact)]))
+            domain = self._constant(node, [d.array for d in domains if isinstance(d, Exact)])
         elif node.op.flow is Flow.ELEMENTWISE or node.op.name == "BatchNormalization":
             domain = self._elementwise(node, domains)
         elif node.op.flow is Flow.MOVEMENT or (node.op.name == "Resize" and is_nearest(node)):
@@ -133,6 +137,10 @@ class Domains:
         if isinstance(domain, Real):
             domain = _by_type(value, domain)
         self._found[value] = domain
+
+    def _constant(self, node: Node, arrays: Sequence[np.ndarray]) -> Domain:
+        self._budget -= node.output.type.bytes
+        return Exact(self._compute(node, arrays)) if self._budget >= 0 else UNKNOWN
 
     def _compute(self, node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
         if node.op.name == "Sign" and node.attrs["zero"] == 0 and self._sign_zero:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bnnc.ir.graph import Graph
 from bnnc.passes.cancel_detach import cancel_detach
+from bnnc.passes.compare_earlier import compare_earlier
 from bnnc.passes.dump import dump
 from bnnc.passes.eliminate import eliminate
 from bnnc.passes.expose_binary import expose_binary
@@ -39,9 +40,10 @@ SEMANTIC: tuple[Pass, ...] = (
 
 LOWERING: tuple[Pass, ...] = (
     lower_binary,
+    thresholds,
+    compare_earlier,
     fold_pad,
     fold_batchnorm,
-    thresholds,
     fuse_epilogues,
     merge_branches,
 )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnnc.ir.domains import MAX_BYTES
 from bnnc.ir.graph import Graph
 from bnnc.passes.report import Report
-
-MAX_BYTES = 256 << 20
-"""No constant larger than this is built."""
 
 
 def fold_constants(graph: Graph, report: Report) -> int:
@@ -16,12 +14,14 @@ def fold_constants(graph: Graph, report: Report) -> int:
 
     constant -> Sign -> Transpose -> y          constant -> y
     """
-    changed = 0
+    changed, budget = 0, MAX_BYTES
     for node in graph.nodes():
         arrays = [None if value is None else value.data for value in node.inputs]
         known = all(v is None or a is not None for v, a in zip(node.inputs, arrays))
-        if not node.inputs or not known or sum(v.type.bytes for v in node.outputs) > MAX_BYTES:
+        size = sum(v.type.bytes for v in node.outputs)
+        if not node.inputs or not known or size > budget:
             continue
+        budget -= size
         with np.errstate(all="ignore"):
             results = node.op.compute(node, arrays)
         for value, result in zip(node.outputs, results):

@@ -13,7 +13,7 @@ from bnnc.ir.epilogue import Step
 from bnnc.ir.graph import Encoding, Graph, Node, Value
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import append, channel_vector, inherit
+from bnnc.passes.rewriting import append, inherit
 
 
 def lower_binary(graph: Graph, report: Report) -> int:
@@ -77,23 +77,6 @@ def _bits(packing: Packing, domains: Domains, replaced: dict[Value, Value]) -> B
     inverted = bits.low > bits.high
     if packing.pad and inverted.any() and not inverted.all():
         return bits_of(domains, packing.source, direct=False)
-    return _before_summand(bits)
-
-
-def _before_summand(bits: Bits) -> Bits:
-    """x + b compared with 0 is x compared with -b, exactly: a float sum never rounds to zero, nor
-    across it."""
-    node = bits.x.producer
-    if bits.at.any() or node.op.name not in ("Add", "Sub"):
-        return bits
-    for slot in (0, 1) if node.op.name == "Add" else (0,):
-        x, data = node.operand(slot), node.operand(1 - slot).data
-        if data is None or x.type != bits.x.type:
-            continue
-        vector = channel_vector(data, len(x.shape), x.shape[1])
-        if vector is not None and np.isfinite(vector).all():
-            at = -vector if node.op.name == "Add" else vector
-            return Bits(x, np.ascontiguousarray(at), bits.compare, bits.low, bits.high)
     return bits
 
 

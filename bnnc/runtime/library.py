@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 import threading
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ int {p}_run_observed(void *arena, void *pool, const void *const *inputs, void *c
                      bnnc_observer *observer, void *user);
 const char *{p}_isa(void);
 int {p}_set_isa(const char *name);
+int64_t {p}_calibrate(void *arena, void *pool, int kind, int64_t units);
 const char *{p}_strerror(int code);
 """
 _FUNCTIONS = (
@@ -64,6 +64,7 @@ _FUNCTIONS = (
     "run_observed",
     "isa",
     "set_isa",
+    "calibrate",
     "strerror",
 )
 _REBUILD = "compile the model again with this bnnc"
@@ -176,7 +177,9 @@ def parse_info(text: bytes, path: Path) -> dict[str, Any]:
     return info
 
 
-_loaded: weakref.WeakValueDictionary[tuple[Any, ...], _Handle] = weakref.WeakValueDictionary()
+# Kept for good: cffi never closes a library, so its choice of instruction set and its path stay
+# taken after the last session is gone.
+_loaded: dict[tuple[Any, ...], _Handle] = {}
 _lock = threading.Lock()
 
 
@@ -191,8 +194,7 @@ def _open(path: Path, isa: str | None) -> _Handle:
         if handle is None:
             real_path = os.path.realpath(path)
             taken = any(
-                key[0] == identity or other.real_path == real_path
-                for key, other in list(_loaded.items())
+                key[0] == identity or other.real_path == real_path for key, other in _loaded.items()
             )
             handle = _open_copy(path, prefix, isa) if taken else None
             handle = handle or _Handle(path, os.path.abspath(path), prefix, isa)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -124,6 +125,28 @@ class InferenceSession:
         results = self._interface.results(range(len(self._interface.outputs)), 1, None, arrays)
         self._run(arrays, results, 1, callback)
         return [results[index] for index in range(len(self._interface.outputs))]
+
+    def ceilings(self, seconds: float = 0.05) -> dict[str, float]:
+        """What this machine can do at best with the session's threads and instruction set:
+        multiply-adds a second by kind, ``float`` and ``binary``. Takes about ``seconds`` for each
+        of a few measurements.
+
+        Raises:
+            LibraryError: if the session is closed.
+        """
+        pool = self._live_pool()
+        slot = _Slot(self._library, 0, 0)
+        best = {}
+        for number, kind in enumerate(("float", "binary")):
+            units, rates = 64 * self.threads, [0.0]
+            for _ in range(5):
+                start = time.perf_counter()
+                macs = self._library.call("calibrate", slot.arena, pool.pointer, number, units)
+                took = time.perf_counter() - start
+                rates.append(macs / took)
+                units = max(1, round(units * seconds / took))
+            best[kind] = max(rates)
+        return best
 
     def close(self) -> None:
         """Give the threads and the memory back; the session cannot run any more."""

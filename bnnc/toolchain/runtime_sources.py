@@ -18,6 +18,7 @@ _INTERFACE = (
     "run_observed",
     "isa",
     "set_isa",
+    "calibrate",
     "strerror",
 )
 

@@ -50,11 +50,11 @@ def load(
         UnsupportedError: if it uses something bnnc cannot compile.
         InputError: if ``shapes`` contradicts the model.
     """
-    file = source if isinstance(source, (str, Path)) else None
+    found = read(source)
     try:
-        return _load(read(source), shapes)
+        return _load(found, shapes)
     except BnncError as error:
-        raise error.at(file=file) from None
+        raise error.at(file=found.file) from None
 
 
 def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> Graph:

@@ -1,8 +1,9 @@
 """What the owner of a model calls its nodes.
 
 torch's exporters leave the module path in a node: the older one in its name
-(``/encoder/encoder.0/conv/Conv``), the newer one in ``pkg.torch.onnx.name_scopes``. Both give
-the same names here:
+(``/encoder/encoder.0/conv/Conv``), the newer one in ``pkg.torch.onnx.name_scopes``. The weights of
+a convolution or dense layer know it too (``encoder.0.conv.weight``), and better: the newer
+exporter gives a convolution that took in a BatchNorm the latter's scope. All give the same names:
 
 * the weighted op of a module (a convolution, a dense layer, a normalisation) is called as the
   module, ``encoder.0.conv``; so is an op that is all its module does;
@@ -50,6 +51,19 @@ def name_nodes(nodes: Sequence[OnnxNode]) -> None:
 
 def module_path(proto: NodeProto) -> str | None:
     """The torch module a node was made in, ``""`` for the outermost; None if it does not say."""
+    recorded = _recorded_path(proto)
+    if recorded is None and not re.fullmatch(
+        rf"|node_\w+|{re.escape(proto.op_type)}_\d+", proto.name
+    ):
+        return None
+    if proto.op_type in (*_WEIGHTED[0], *_WEIGHTED[1]) and len(proto.input) > 1:
+        weights = re.fullmatch(r"(.+)\.weight", proto.input[1])
+        if weights:
+            return weights[1]
+    return recorded
+
+
+def _recorded_path(proto: NodeProto) -> str | None:
     for entry in proto.metadata_props:
         if entry.key == _SCOPES:
             path = _path_of_scopes(entry.value)

@@ -20,6 +20,7 @@
 #include "matmul_f32.inl"
 #include "binary_conv_nhwc.inl"
 #include "binary_conv_planar.inl"
+#include "ceiling.inl"
 
 /* A kernel `name` is the pair of functions ISA(name) and ISA(name##_units). */
 #define BNNC_KERNEL(name) {ISA(name), ISA(name##_units)}
@@ -49,6 +50,10 @@ static const bnnc_isa_table ISA(kernels) = {
     .matmul_f32 = BNNC_KERNEL(matmul_f32),
     .binary_conv_nhwc = BNNC_KERNEL(binary_conv_nhwc),
     .binary_conv_planar = BNNC_KERNEL(binary_conv_planar),
+    .ceiling_f32 = BNNC_KERNEL(ceiling_f32),
+    .ceiling_bits = BNNC_KERNEL(ceiling_bits),
+    .ceiling_f32_macs = 12 * 1000 * (int64_t)BNNC_LANES,
+    .ceiling_bits_macs = 8 * 1000 * (int64_t)BNNC_VEC_BYTES * 8 * 9 / 5,
 };
 
 BNNC_INTERNAL const bnnc_isa_table *ISA(table)(void) {

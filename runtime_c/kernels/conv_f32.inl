@@ -183,23 +183,6 @@ static void ISA(conv_pack_rows)(const ISA(conv_plan) * p, const ISA(conv_slice) 
     }
 }
 
-/* One panel row where outputs follow each other as inputs do (stride 1, rows as long), so that a single
- * copy serves. Returns whether it could be done without leaving the tensor. */
-BNNC_INLINE int ISA(conv_pack_flat)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
-                                    ISA(span) inside, int64_t shift, float *to) {
-    const bnnc_conv_shape *s = &p->s;
-    int64_t up = ky * s->dilation_h - s->pad_top;
-    int64_t y0 = t->first / s->ow + up, y1 = (t->first + t->count - 1) / s->ow + up;
-    const float *from = plane + t->first + up * s->iw + shift;
-    if (y0 < 0 || y1 >= s->ih || from < p->args->x || p->end - from < t->count + BNNC_LANES)
-        return 0;
-    for (int64_t i = 0; i < t->count; i += BNNC_LANES)
-        f32_store(to + i, f32_load(from + i));
-    if (inside.low > 0 || inside.high < s->ow)
-        ISA(conv_pad)(s, t, inside, to);
-    return 1;
-}
-
 /* The panel rows of three taps at stride 2 at once: of every pair of inputs one is the middle tap's,
  * the other the left one's and the right one's. Returns whether that could be done without leaving the tensor. */
 BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
@@ -288,6 +271,7 @@ static void ISA(conv_pack)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, 
     int64_t channel = t->from / taps, ky = t->from % taps / s->kw, kx = t->from % s->kw;
     const float *plane =
         p->args->x + ((int64_t)t->batch_index * s->ic + (int64_t)t->group * (s->ic / s->groups) + channel) * size;
+    /* Where outputs follow each other as inputs do, a panel row is one copy. */
     int flat = s->stride_h == 1 && s->stride_w == 1 && s->ow == s->iw;
     int triple = s->kw == 3 && s->stride_w == 2 && s->dilation_w == 1 && (s->pad_left == 0 || s->pad_left == 1);
     for (int64_t k = t->from; k < t->to;) {
@@ -296,9 +280,14 @@ static void ISA(conv_pack)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, 
             done = 3;
         } else {
             int64_t shift = kx * s->dilation_w - s->pad_left;
-            ISA(span) inside = ISA(span_inside)(s->iw, s->stride_w, shift);
-            if (!flat || !ISA(conv_pack_flat)(p, t, plane, ky, inside, shift, panel))
+            if (flat) {
+                int64_t up = ky * s->dilation_h - s->pad_top;
+                ISA(flat) row = ISA(plan_flat)(s->ih, s->iw, t->first, t->count, up, shift);
+                ISA(take_flat)(&row, panel, plane, p->args->x, p->end);
+            } else {
+                ISA(span) inside = ISA(span_inside)(s->iw, s->stride_w, shift);
                 ISA(conv_pack_rows)(p, t, plane, ky, inside, shift, panel);
+            }
         }
         k += done;
         kx += done;

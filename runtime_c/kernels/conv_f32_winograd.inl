@@ -26,9 +26,11 @@
 #define WINOGRAD_A2 (WINOGRAD_A * WINOGRAD_A)
 #define WINOGRAD_B2 (WINOGRAD_B * WINOGRAD_B)
 
-/* Tiles of a block, and floats of its transformed inputs, at most. */
+/* Tiles of a block; floats of its transformed inputs that still pass for few; input channels above
+ * which a block has few tiles all the same; units wanted. */
 #define WINOGRAD_TILES 64
-#define WINOGRAD_INPUTS (144 << 10)
+#define WINOGRAD_INPUTS (40 << 10)
+#define WINOGRAD_CHANNELS 112
 #define WINOGRAD_UNITS 8
 
 typedef struct {
@@ -59,7 +61,7 @@ static ISA(winograd_plan) ISA(plan_winograd)(const bnnc_conv_f32_args *args) {
     const int64_t whole = BNNC_LANES / 4;
     p.tiles_y = BNNC_CEIL_DIV(s->oh, 4);
     p.tiles_x = BNNC_CEIL_DIV(s->ow, 4);
-    int64_t most = BNNC_MIN(WINOGRAD_TILES, WINOGRAD_INPUTS / 36 / s->ic / 16 * 16);
+    int64_t most = s->ic > WINOGRAD_CHANNELS ? 16 : s->ic * 36 * WINOGRAD_TILES > WINOGRAD_INPUTS ? 32 : WINOGRAD_TILES;
     while (most > 16 && s->batch * p.tiles_y * p.tiles_x < WINOGRAD_UNITS * most)
         most /= 2;
     p.pitch = BNNC_CEIL_DIV(p.tiles_x, whole) * whole;
@@ -360,4 +362,5 @@ static void ISA(conv_f32_winograd)(const void *args, int64_t begin, int64_t end,
 #undef WINOGRAD_B2
 #undef WINOGRAD_TILES
 #undef WINOGRAD_INPUTS
+#undef WINOGRAD_CHANNELS
 #undef WINOGRAD_UNITS

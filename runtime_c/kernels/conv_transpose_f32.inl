@@ -116,7 +116,8 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
     p.row_tiles = BNNC_CEIL_DIV(s->oh + s->pad_top % s->stride_h, p.tile_rows);
     p.tile_columns = width <= pixels ? s->ow : BNNC_MAX(8, pixels * s->stride_w / 8 * 8);
     p.column_tiles = BNNC_CEIL_DIV(s->ow, p.tile_columns);
-    p.stride = (BNNC_CEIL_DIV(rows * BNNC_CEIL_DIV(p.tile_columns, s->stride_w), 16) | 1) * 16;
+    /* Room for a vector behind a row, since rows are not gathered in order; odd as in conv_f32. */
+    p.stride = ((BNNC_CEIL_DIV(rows * BNNC_CEIL_DIV(p.tile_columns, s->stride_w), 16) + 1) | 1) * 16;
 
     p.group_blocks = BNNC_CEIL_DIV(s->oc / s->groups, 8);
     p.blocks = p.group_blocks * s->groups;
@@ -180,20 +181,30 @@ static void ISA(tconv_pack)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t
     int64_t ic = s->ic / s->groups, plane = (int64_t)s->ih * s->iw, width = phase->r1 - phase->r0;
     const float *end = p->args->x + s->batch * s->ic * plane;
     const float *x = p->args->x + (t->batch_index * s->ic + slice->group * ic) * plane;
-    for (int64_t k = slice->from; k < slice->to; k++, panel += p->stride) {
-        int64_t shift_x = phase->columns.first + k % phase->columns.count * p->step_w;
-        int64_t channel = k / phase->columns.count % ic;
-        int64_t shift_y = phase->rows.first + k / phase->columns.count / ic * p->step_h;
-        ISA(span) inside = ISA(span_inside)(s->iw, 1, -shift_x);
-        float *to = panel;
-        for (int64_t q = q0; q < q1; q++, to += width) {
-            const float *row = x + channel * plane + (q - shift_y) * s->iw;
-            if (q < shift_y || q - shift_y >= s->ih)
-                ISA(fill_row)(to, 0, width);
-            else
-                ISA(padded_row)(to, row, end, inside, phase->r0, phase->r1, 1, -shift_x);
+    for (int64_t ty = 0; ty < phase->rows.count; ty++)
+        for (int64_t tx = 0; tx < phase->columns.count; tx++) {
+            int64_t shift_x = phase->columns.first + tx * p->step_w, shift_y = phase->rows.first + ty * p->step_h;
+            ISA(flat) flat = ISA(plan_flat)(s->ih, s->iw, 0, (q1 - q0) * width, q0 - shift_y, phase->r0 - shift_x);
+            ISA(span) inside = ISA(span_inside)(s->iw, 1, -shift_x);
+            /* Products of this tap are every columns.count-th from k0 on, one for each channel. */
+            int64_t k0 = ty * ic * phase->columns.count + tx, step = phase->columns.count;
+            int64_t channel = slice->from <= k0 ? 0 : BNNC_CEIL_DIV(slice->from - k0, step);
+            for (int64_t k = k0 + channel * step; channel < ic && k < slice->to; channel++, k += step) {
+                const float *from = x + channel * plane;
+                float *to = panel + (k - slice->from) * p->stride;
+                if (width == s->iw) {
+                    ISA(take_flat)(&flat, to, from, p->args->x, end);
+                    continue;
+                }
+                for (int64_t q = q0; q < q1; q++, to += width) {
+                    if (q < shift_y || q - shift_y >= s->ih)
+                        ISA(fill_row)(to, 0, width);
+                    else
+                        ISA(padded_row)(to, from + (q - shift_y) * s->iw, end, inside, phase->r0, phase->r1, 1,
+                                        -shift_x);
+                }
+            }
         }
-    }
 }
 
 /* One slice of products of a phase for one block of channels. The panel's first row is row q0. */

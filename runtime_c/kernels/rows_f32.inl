@@ -164,3 +164,39 @@ BNNC_INLINE void ISA(padded_row)(float *restrict to, const float *row, const flo
     if (end > high)
         ISA(fill_row)(to + (high - begin), 0, end - high);
 }
+
+/* How to take pixels [first, first + count) of an image as wide as a plane of ih x iw, shifted: the i-th
+ * of them is the plane's pixel at row (first + i) / iw + up, column (first + i) % iw + shift, or 0 outside.
+ * That is one copy, whatever the width, and the columns that are padding zeroed behind it. */
+typedef struct {
+    int64_t count;
+    int64_t low, high;       /* pixels whose row is inside */
+    int64_t offset;          /* of the input of pixel 0 in the plane */
+    int64_t column, columns; /* padding: pixel `column` and so many behind it, in every row of `width` */
+    int64_t width;
+} ISA(flat);
+
+BNNC_INLINE ISA(flat)
+    ISA(plan_flat)(int64_t ih, int64_t iw, int64_t first, int64_t count, int64_t up, int64_t shift) {
+    int64_t low = BNNC_MIN(BNNC_MAX(-up * iw - first, 0), count);
+    int64_t high = BNNC_MAX(BNNC_MIN((ih - up) * iw - first, count), low);
+    int64_t columns = BNNC_MIN(shift < 0 ? -shift : shift, iw);
+    int64_t column = (shift < 0 ? 0 : iw - columns) - first % iw;
+    return (ISA(flat)){count, low, high, first + up * iw + shift, column < 0 ? column + iw : column, columns, iw};
+}
+
+/* The tensor that holds the plane is [begin, end). */
+BNNC_INLINE void ISA(take_flat)(const ISA(flat) *f, float *restrict to, const float *plane, const float *begin,
+                                const float *end) {
+    const float *from = plane + f->offset;
+    /* What would lie before the tensor, or behind it, is padding at a side. */
+    int64_t low = BNNC_MIN(BNNC_MAX(f->low, begin - from), f->high), high = BNNC_MIN(f->high, end - from);
+    if (low > 0)
+        ISA(fill_row)(to, 0, low);
+    ISA(take_row)(to + low, from + low, end, high - low, 1);
+    if (f->high < f->count)
+        ISA(fill_row)(to + f->high, 0, f->count - f->high);
+    for (int64_t k = 0; k < f->columns; k++)
+        for (int64_t i = f->column + k < f->width ? f->column + k : f->column + k - f->width; i < f->count; i += f->width)
+            to[i] = 0;
+}

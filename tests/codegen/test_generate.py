@@ -100,7 +100,9 @@ def test_broadcasting_arithmetic(
     values += [graph.add("Add", [z, x]).output, graph.add("Sub", [y, y]).output]
     values.append(graph.add("Where", [values[5], x, y]).output)
     divisor = graph.constant(np.array([3], dtype.numpy), "three")
-    values += [graph.add("Mod", [x, divisor], {"fmod": int(fmod)}).output for fmod in (dtype is F32, 1)]
+    values += [
+        graph.add("Mod", [x, divisor], {"fmod": int(fmod)}).output for fmod in (dtype is F32, 1)
+    ]
     values.append(graph.add("And", [values[5], values[7]]).output)
     values.append(graph.add("Not", [values[5]]).output)
     graph.mark_outputs(values)

@@ -10,14 +10,16 @@ from onnx_models import info, load, model_of, normal
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def names_of(nodes: list[onnx.NodeProto]) -> list[str]:
+def names_of(nodes: list[onnx.NodeProto], weights: str = "w") -> list[str]:
     """Names of the graph's nodes, where each of ``nodes`` reads the one before it."""
     last = "x"
     for index, node in enumerate(nodes):
         node.input[0] = last
+        if node.op_type == "Conv":
+            node.input[1] = weights
         last = f"v{index}"
         node.output[:] = [last]
-    constants = {"w": normal(1, 2, 2, 1, 1), "v": normal(2, 2)}
+    constants = {weights: normal(1, 2, 2, 1, 1), "v": normal(2, 2)}
     graph = load(model_of(nodes, [info("x", shape=[1, 2, 4, 4])], [last], constants))
     return [node.name for node in graph.nodes()]
 
@@ -57,6 +59,24 @@ def test_the_older_torch_exporter(path: str, expected: str) -> None:
 )
 def test_the_newer_torch_exporter(scopes: str, expected: str) -> None:
     assert names_of([node("Conv", "node_conv2d", scopes)]) == [expected]
+
+
+def test_weights_know_their_module_best() -> None:
+    """As where a BatchNorm was folded into the convolution, or by exporters that say no more."""
+    nodes = [
+        node("Conv", "node_Conv_18", "['', 'stem.bn', 'batch_norm']"),
+        node("Conv", "/stem/conv_1/Conv"),
+        node("Conv", "Conv_7"),
+        node("Conv", ""),
+        node("Conv", "mine"),
+    ]
+    assert names_of(nodes, weights="stem.conv.weight") == [
+        "stem.conv",
+        "stem.conv#2",
+        "stem.conv#3",
+        "stem.conv#4",
+        "mine",
+    ]
 
 
 def test_both_exporters_give_the_same_names() -> None:

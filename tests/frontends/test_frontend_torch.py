@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from torch import nn
 
 from bnnc.errors import InputError, ModelError
 from bnnc.frontends import torch as frontend
+from bnnc.frontends.onnx import load
 from bnnc.ir import interpreter
 
 EXPORTERS = ["dynamo", "torchscript"]
@@ -229,6 +232,39 @@ class Convolutions(nn.Module):
 def test_convolutions_of_torch(exporter: str) -> None:
     torch.manual_seed(3)
     assert_agrees(Convolutions(), torch.randn(1, 4, 8, 6), exporter=exporter)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_exported_with_open_batch_and_size(exporter: str) -> None:
+    torch.manual_seed(4)
+    module, x = Network().eval(), torch.randn(2, 3, 32, 24)
+    if exporter == "dynamo":
+        free = torch.export.Dim.DYNAMIC
+        program = torch.onnx.export(
+            module, (x,), dynamo=True, verbose=False, dynamic_shapes=({0: free, 2: free, 3: free},)
+        )
+        assert program is not None
+        model = program.model_proto
+    else:
+        buffer = io.BytesIO()
+        torch.onnx.export(
+            module,
+            (x,),
+            buffer,
+            dynamo=False,
+            input_names=["image"],
+            dynamic_axes={"image": {0: "n", 2: "h", 3: "w"}},
+        )
+        model = onnx.ModelProto.FromString(buffer.getvalue())
+    with pytest.raises(ModelError, match=r"for example --shape image=1x3x512x512"):
+        load(model)
+    graph = load(model, {"image": (None, 3, 40, 16)})
+    assert graph.open_batch
+    one = torch.randn(1, 3, 40, 16)
+    found = interpreter.run(graph, {"image": one.numpy()})
+    with torch.no_grad():
+        for mine, theirs in zip(found, module(one)):
+            np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-4, atol=1e-4)
 
 
 # ---- behaviour --------------------------------------------------------------------------------

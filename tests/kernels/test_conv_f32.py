@@ -119,9 +119,7 @@ def test_winograd_on_any_image(
     ids=str,
 )
 @pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
-def test_winograd_on_blocks_of_every_kind(
-    isa: Isa, g: Geometry, program: tuple[str, ...]
-) -> None:
+def test_winograd_on_blocks_of_every_kind(isa: Isa, g: Geometry, program: tuple[str, ...]) -> None:
     check(isa, g, program, [0.2, 0.7], 1, "conv_f32_winograd")
 
 

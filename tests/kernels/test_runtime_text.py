@@ -65,6 +65,7 @@ def test_the_runtime_works_as_a_single_file(tmp_path: Path, cc: str) -> None:
         defined = {line.split()[2] for line in symbols.splitlines() if re.search(r" [TDBR] ", line)}
         assert defined == {
             "bnnc_abi_version",
+            "bnnc_calibrate",
             "bnnc_isa",
             "bnnc_pool_create",
             "bnnc_pool_destroy",

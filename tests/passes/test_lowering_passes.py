@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import F32, Net, apply, assert_close, drawn, run
 
+from bnnc.ir import interpreter
 from bnnc.ir.epilogue import steps_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.ops import OPS
+from bnnc.passes.compare_earlier import compare_earlier
 from bnnc.passes.fold_batchnorm import fold_batchnorm
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
@@ -101,15 +103,6 @@ def test_convolutions_of_one_tensor_share_its_bits() -> None:
     graph = net.returns(*(net("Conv", s, net.signs(4, 8, k, k)) for k in (1, 3)))
     ops = lowered(graph, lower_binary)
     assert ops.count("Map[sign]") == 1 and ops.count("BinaryConv") == 2
-
-
-@pytest.mark.parametrize("op", ["Add", "Sub"])
-def test_a_summand_before_the_sign_becomes_its_threshold(op: str) -> None:
-    net = Net()
-    shifted = net(op, net.x, net.normal(8, 1, 1))
-    graph = net.returns(net("Conv", net.sign(shifted), net.signs(4, 8, 3, 3)))
-    assert lowered(graph, lower_binary) == ["Map[sign]", "BinaryConv", "Cast"]
-    assert the(graph, "Map").operand(0).name == "x"
 
 
 def test_a_moved_sign_is_compared_where_it_arrives() -> None:
@@ -312,6 +305,90 @@ def test_a_chain_whose_floats_are_read_stays() -> None:
     y = net.bn(net("Conv", net.sign(net.x), net.signs(8, 8, 3, 3)))
     graph = net.returns(net("Conv", net.sign(y), net.signs(2, 8, 1, 1)), y)
     assert "BinaryConv[threshold]" not in lowered(graph, lower_binary, thresholds)
+
+
+# ---- compare_earlier -----------------------------------------------------------------------------
+
+RISING: dict[str, Callable[[Net, Value], Value]] = {
+    "x + c": lambda n, x: n("Add", x, n.normal(8, 1, 1)),
+    "x - c": lambda n, x: n("Sub", x, n.normal(8, 1, 1)),
+    "a x + c": lambda n, x: n("Add", n("Mul", x, n.rng.uniform(0.1, 3, (8, 1, 1))), 0.3),
+    "BatchNormalization": lambda n, x: n.bn(x, gamma=n.rng.uniform(1e-3, 2, 8)),
+    "Clip": lambda n, x: n("Clip", x, min=-1.0, max=1.0),
+    "Round and Clip": lambda n, x: n("Sub", n("LeakyRelu", n("Round", x), alpha=0.25), 0.5),
+    "a sign, shifted": lambda n, x: n("Sub", n("LeakyRelu", n.sign(x), alpha=0.25), 0.5),
+    "PRelu and a shift": lambda n, x: n("Add", n("PRelu", x, n.rng.random((8, 1, 1))), 0.1),
+    "Relu and a shift": lambda n, x: n("Sub", n("Relu", x), n.normal(8, 1, 1)),
+    "Min and Max": lambda n, x: n(
+        "Add", n("Max", n("Min", x, 0.5), -2.0), n.rng.uniform(-0.4, 1.9, (8, 1, 1))
+    ),
+    "never set": lambda n, x: n("Sub", n("LeakyRelu", n("Clip", x, max=1.0), alpha=0.5), 1.5),
+    "always set": lambda n, x: n("Add", n("LeakyRelu", n("Relu", x), alpha=0.5), 1.5),
+    "overflow": lambda n, x: n("Add", n("Mul", n("Mul", x, 1e30), 1e30), 1.0),
+    "underflow": lambda n, x: n("Mul", n("Mul", x, 1e-30), 1e-30),
+}
+
+
+def special_numbers(at: np.ndarray) -> np.ndarray:
+    """Values [1, C, H, W] around each channel's threshold, and the odd ones."""
+    around = [np.nextafter(at, np.float32(way)) for way in (-np.inf, np.inf)]
+    odd = np.array([0.0, -0.0, 1e-45, -1e-45, 1, -1, np.inf, -np.inf, np.nan], np.float32)
+    rows = np.concatenate([np.stack([at, *around]), np.tile(odd[:, None], len(at))])
+    return np.ascontiguousarray(rows.T.reshape(1, len(at), 12, 1), np.float32)
+
+
+@pytest.mark.parametrize("chain", RISING)
+@pytest.mark.parametrize("sign", ["Sign", "Greater", "Less"])
+def test_a_function_that_never_falls_moves_into_the_threshold(chain: str, sign: str) -> None:
+    net = Net(1, 8, 12, 1)
+    value = RISING[chain](net, net.x)
+    if sign == "Sign":
+        s = net.sign(value)
+    else:
+        s = net("Where", net(sign, value, 0), *((1, -1) if sign == "Greater" else (-1, 1)))
+    graph = net.returns(net("Conv", s, net.signs(4, 8, 1, 1)))
+    apply(graph, lower_binary)
+    reference = graph.copy()
+    apply(graph, compare_earlier)
+    moved = the(graph, "Map")
+    if chain == "never set" and sign == "Less":
+        assert moved.operand(0).name != "x"
+        return
+    assert drawn(graph) == ["Map[sign]", "BinaryConv", "Cast"] and moved.operand(0).name == "x"
+    at = moved.operand(1).data
+    assert at is not None
+    known = special_numbers(at)
+    (found,) = interpreter.evaluate(graph, {graph.inputs[0]: known}, [moved.output]).values()
+    old = the(reference, "Map").output
+    (wanted,) = interpreter.evaluate(reference, {reference.inputs[0]: known}, [old]).values()
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        lambda n, x: n("Neg", x),
+        lambda n, x: n.bn(x, gamma=np.array([1, 1, 1, -1, 1, 1, 1, 1])),
+        lambda n, x: n("PRelu", x, np.full((8, 1, 1), -0.5)),
+        lambda n, x: n("Add", x, n.normal(1, 1, 6, 6)),
+        lambda n, x: n("Add", x, n("Abs", x)),
+        lambda n, x: n("Tanh", x),
+    ],
+    ids=["falls", "falls in a channel", "turns", "differs between pixels", "two paths", "Tanh"],
+)
+def test_other_functions_stay_before_the_comparison(chain: Callable[[Net, Value], Value]) -> None:
+    net = Net()
+    graph = net.returns(net("Conv", net.sign(chain(net, net.x)), net.signs(4, 8, 3, 3)))
+    apply(graph, lower_binary)
+    assert apply(graph, compare_earlier).changes == [("compare_earlier", 0)]
+
+
+def test_a_function_that_others_read_stays_before_the_comparison() -> None:
+    net = Net()
+    y = net("Add", net.x, 0.5)
+    graph = net.returns(net("Conv", net.sign(y), net.signs(4, 8, 3, 3)), net("Relu", y))
+    apply(graph, lower_binary)
+    assert apply(graph, compare_earlier).changes == [("compare_earlier", 0)]
 
 
 # ---- fuse_epilogues ------------------------------------------------------------------------------

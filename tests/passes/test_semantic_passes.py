@@ -11,6 +11,7 @@ from nets import F32, Net, apply, assert_close, drawn, feed, node_named, run
 
 from bnnc.errors import InputError, ModelError
 from bnnc.ir import interpreter
+from bnnc.ir.domains import Domains, Real
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType
 from bnnc.passes import SEMANTIC, PassOptions
@@ -118,6 +119,14 @@ def test_constants_fold_and_keep_their_name() -> None:
     assert drawn(graph) == ["Reshape", "MatMul"]
     assert graph.outputs[0].producer.operand(1).name == "w"
     assert_close(run(graph), before)
+
+
+def test_constants_too_large_to_hold_are_not_computed() -> None:
+    net = Net(1)
+    huge = net("Expand", net.normal(1), shape=(2**30,))
+    graph = net.returns(net("Mul", net.x, net("ReduceSum", huge, axes=(0,))))
+    assert apply(graph, fold_constants).changes == [("fold_constants", 0)]
+    assert Domains(graph).of(huge) == Real()
 
 
 # ---- detach --------------------------------------------------------------------------------------

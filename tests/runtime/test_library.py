@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import struct
 import subprocess
@@ -139,6 +140,12 @@ def test_sessions_of_one_library_may_differ_in_instruction_set(toy: Path) -> Non
     np.testing.assert_array_equal(second(X)[0], X * 2)
 
 
+def test_an_instruction_set_may_be_forced_after_another_session_is_gone(toy: Path) -> None:
+    InferenceSession(toy, threads=1, isa="portable")(X)
+    gc.collect()
+    assert InferenceSession(toy, threads=1, isa="other").isa == "other"
+
+
 # ---- files that change ------------------------------------------------------------------------
 
 
@@ -152,6 +159,19 @@ def test_a_library_compiled_again_is_loaded_anew(make_toy, toy: Path, tmp_path: 
     new = InferenceSession(path, threads=1)
     assert old.get_inputs()[0].shape[0] == 1
     assert new.get_inputs()[0].shape[0] == "batch"
+
+
+def test_a_library_compiled_again_is_loaded_anew_where_no_session_is_left(
+    make_toy, toy: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.so"
+    shutil.copy(toy, path)
+    InferenceSession(path, threads=1)(X)
+    gc.collect()
+    fresh = tmp_path / "fresh.so"
+    shutil.copy(make_toy("open.so", TOY_OPEN='"true"'), fresh)
+    fresh.rename(path)
+    assert InferenceSession(path, threads=1).get_inputs()[0].shape[0] == "batch"
 
 
 def test_loading_needs_neither_compiler_nor_onnx(toy: Path) -> None:

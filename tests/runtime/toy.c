@@ -81,4 +81,9 @@ int bnnc_set_isa(const char *name) {
     return BNNC_OK;
 }
 
+int64_t bnnc_calibrate(void *arena, bnnc_pool *pool, int kind, int64_t units) {
+    (void)arena, (void)pool;
+    return kind < 2 ? units : 0;
+}
+
 const char *bnnc_strerror(int code) { return code ? "toy trouble" : "fine"; }

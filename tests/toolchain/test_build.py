@@ -67,7 +67,9 @@ def test_a_library_with_a_prefix_is_loaded_as_any(sources: Sources, tmp_path: Pa
 def test_a_library_shows_nothing_but_its_interface(sources: Sources, tmp_path: Path) -> None:
     build(sources, tmp_path / "model.so", prefix="det")
     names = _symbols(tmp_path / "model.so", "-D", "--defined-only")
-    functions = "abi_version arena_bytes isa model_json pool_create pool_destroy run run_observed"
+    functions = (
+        "abi_version arena_bytes calibrate isa model_json pool_create pool_destroy run run_observed"
+    )
     expected = f"{functions} set_isa strerror"
     assert sorted(names) == [f"det_{name}" for name in expected.split()]
 

@@ -73,6 +73,34 @@ def _conv(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_f32", floats.pack_conv(_weights(node), node.attrs["group"]), node, emitter)
 
 
+WINOGRAD_CHANNELS = 4, 256
+"""Input channels for which Winograd's transformation pays, and keeps its working set in scratch."""
+
+WINOGRAD_PIXELS = 400
+"""Output pixels below which tiles and vectors of tiles are too often cut short."""
+
+
+def _winograd_pays(node: Node) -> bool:
+    if not _constant_weights(node) or len(node.operand(0).shape) != 4:
+        return False
+    attrs = node.attrs
+    _, ic, _, width = node.operand(0).shape
+    least, most = WINOGRAD_CHANNELS
+    return (
+        node.operand(1).shape[2:] == (3, 3)
+        and attrs["group"] == 1
+        and tuple(attrs["strides"]) == tuple(attrs["dilations"]) == (1, 1)
+        and least <= ic <= most
+        and node.outputs[0].shape[1] >= 8
+        and math.prod(node.outputs[0].shape[2:]) >= WINOGRAD_PIXELS
+        and width <= 16384
+    )
+
+
+def _winograd(node: Node, emitter: Emitter) -> None:
+    _emit_conv("conv_f32_winograd", floats.pack_conv_winograd(_weights(node)), node, emitter)
+
+
 def _depthwise(node: Node, emitter: Emitter) -> None:
     _emit_conv("depthwise_f32", _weights(node), node, emitter)
 
@@ -173,6 +201,7 @@ _RUNTIME_WEIGHTS = "takes weights that are computed during the run, which compil
 
 KERNELS = (
     Kernel("Conv", "depthwise_f32", _depthwise, _is_depthwise, otherwise=_RUNTIME_WEIGHTS),
+    Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays),
     Kernel("Conv", "conv_f32", _conv, _constant_weights),
     Kernel(
         "ConvTranspose",
