@@ -96,6 +96,8 @@ typedef struct {
  * conv_f32_winograd: 3x3, stride 1, dilation 1, one group, ic at most 256, iw at most 16384; weights
  * [ceil(oc / 8)][36][ic][8], transformed (packing/floats.py).
  * depthwise_f32 (ic == groups): weights [oc][kh][kw].
+ * pooled_depthwise_f32: the same, over the largest values of all pool_h x pool_w windows of x; 3x3 taps,
+ * equal strides of 1 or 2, dilation 1, pad_left 1, ow at most BNNC_TILE.
  * conv_transpose_f32: weights [group][ceil(oc/g / 8)][products][8], products as packing/floats.py
  * orders them; pad_* are the amounts cropped from the full output; stride_w is at most 1024. */
 typedef struct {
@@ -103,6 +105,7 @@ typedef struct {
     const float *x;
     const float *w;
     const float *bias;
+    int32_t pool_h, pool_w; /* pooled_depthwise_f32 only */
     bnnc_epilogue epilogue;
 } bnnc_conv_f32_args;
 
@@ -273,7 +276,7 @@ enum { BNNC_TYPE_F32, BNNC_TYPE_I32, BNNC_TYPE_I64, BNNC_TYPE_U8, BNNC_TYPE_I8, 
 
 typedef struct {
     const char *name;
-    bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, conv_transpose_f32, matmul_f32;
+    bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, pooled_depthwise_f32, conv_transpose_f32, matmul_f32;
     bnnc_kernel binary_conv_nhwc, binary_conv_planar;
     bnnc_kernel map_f32, max_pool_f32, average_pool_f32, resize_f32;
     bnnc_kernel unary, broadcast, where, cast, copy, fill, gather, reduce, softmax, top_k;

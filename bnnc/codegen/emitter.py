@@ -33,6 +33,10 @@ _C_TYPES = {
 }
 
 
+Field = str | int | float | Sequence[int]
+"""What an argument can be: a C expression, a number or a list of them."""
+
+
 @dataclass
 class Call:
     """One kernel call.
@@ -84,11 +88,12 @@ class Emitter:
         self,
         kernel: str,
         struct: str,
-        *,
         epilogue: Node | None = None,
-        **fields: str | int | float | Sequence[int],
+        /,
+        **fields: Field,
     ) -> None:
-        """Add a call. Sequences become brace lists; zeros are left to C."""
+        """Add a call, with ``epilogue``'s steps if given. Sequences become brace lists; zeros are
+        left to C."""
         texts = [(name, c_value(given)) for name, given in fields.items()]
         call = Call(kernel, struct, [(n, t) for n, t in texts if t not in ("0", "0.0f")])
         if epilogue is not None:
@@ -166,7 +171,7 @@ def stored(value: Value) -> int:
     return stored_bytes(value.type, value.layout or DENSE)
 
 
-def c_value(given: str | int | float | Sequence[int]) -> str:
+def c_value(given: Field) -> str:
     """A Python value as a C expression; floats as exact hexadecimal constants."""
     if isinstance(given, str):
         return given

@@ -71,13 +71,14 @@ def overwrites(node: Node) -> Iterator[tuple[Value, Value]]:
             if step.kind == "store" and pending and step.result is not None:
                 result = node.outputs[step.result]
                 operand = node.operand(pending[-1])
-                if node.inputs.count(operand) == 1 and operand.type == result.type:
+                once = node.inputs.count(operand) == 1 and not operand.is_constant
+                if once and operand.type == result.type:
                     yield operand, result
                 pending = []
     elif node.op.flow is Flow.ELEMENTWISE and len(node.outputs) == 1:
-        for operand in node.inputs:
-            if operand is not None and operand.type == node.output.type:
-                yield operand, node.output
+        for value in node.inputs:
+            if value is not None and not value.is_constant and value.type == node.output.type:
+                yield value, node.output
 
 
 def _layers(

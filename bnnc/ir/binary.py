@@ -105,6 +105,9 @@ def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
     return {node: judge.judge(node) for node in nodes}
 
 
+_SIGN_ZERO = "ONNX Sign gives 0 at 0 (--sign-zero strict)"
+
+
 class _No(Exception):
     """Not binary, and why. ``near``: it looks as if it was meant to be."""
 
@@ -121,7 +124,8 @@ class _Judge:
         self._spoilers = _spoilers(graph, self.domains)
 
     def judge(self, node: Node) -> Verdict:
-        """The activations' fault is told first, then the weights', then the op's own."""
+        """The activations' fault is told first, then the weights', then the op's own. But a zero
+        that Sign gives is to blame only where nothing else is."""
         faults: list[_No] = []
         activation = weights = None
         try:
@@ -137,6 +141,7 @@ class _Judge:
         if faults:
             spoiled = self._spoilers.get(node.operand(0)) is not None
             near = spoiled or activation is not None or any(fault.near for fault in faults)
+            faults.sort(key=lambda fault: fault.reason == _SIGN_ZERO)
             return Verdict(node.title, False, near, faults[0].reason)
         assert activation is not None and weights is not None
         source, (low, high), pads, pad = activation
@@ -150,22 +155,20 @@ class _Judge:
     ) -> tuple[Value, tuple[float, float], tuple[int, int, int, int], int]:
         x = node.operand(0)
         if isinstance(self.domains.of(x), Exact):
-            raise _No("its left operand is a constant")
+            raise _No("its input is a constant")
         if node.op.name != "Conv":
             return x, self._two(x), (0, 0, 0, 0), 0
         pads: tuple[int, int, int, int] = node.attrs["pads"]
         padder = x.producer
         if pads_planes(padder) and (not any(pads) or padder.attrs["value"] == 0):
             inner = padder.operand(0)
-            found = self.domains.distinct(inner)
-            if found is not None and len(found) == 2:
-                two = float(found[0]), float(found[1])
-                pad = _pad_term(padder.attrs["value"], two)
-                if pad is not None:
-                    top, left, bottom, right = (
-                        before + more for before, more in zip(pads, plane_pads(padder))
-                    )
-                    return inner, two, (top, left, bottom, right), pad
+            pair = _pair(self.domains, inner)
+            pad = None if pair is None else _pad_term(padder.attrs["value"], pair)
+            if pair is not None and pad is not None:
+                top, left, bottom, right = (a + b for a, b in zip(pads, plane_pads(padder)))
+                return inner, pair, (top, left, bottom, right), pad
+            if pair is None and self._zero_is_to_blame(inner):
+                raise _No(_SIGN_ZERO, near=True)
         two = self._two(x)
         pad = _pad_term(0.0, two) if any(pads) else 0
         if pad is None:
@@ -173,20 +176,18 @@ class _Judge:
         return x, two, pads, pad
 
     def _two(self, x: Value) -> tuple[float, float]:
-        """The two values of ``x``."""
-        found = self.domains.distinct(x)
-        domain = self.domains.of(x)
-        if found is not None and len(found) == 2 and x.dtype is DType.F32:
-            if not np.isfinite(found).all():
-                raise _No("its input takes infinite values")
-            return float(found[0]), float(found[1])
+        """The two values of ``x``, or a complaint."""
+        pair = _pair(self.domains, x)
+        if pair is not None:
+            return pair
         if self._zero_is_to_blame(x):
-            raise _No("ONNX Sign gives 0 at 0 (--sign-zero strict)", near=True)
+            raise _No(_SIGN_ZERO, near=True)
+        domain, found = self.domains.of(x), self.domains.distinct(x)
         if isinstance(domain, Finite):
             each = domain.levels()
-            if each is not None and len(each) == 2:
+            if each is not None and len(each) == 2 and (found is None or len(found) > 2):
                 raise _No("its input takes different values in different channels", near=True)
-            if found is not None:
+            if found is not None and np.isfinite(found).all():
                 values = "value" if len(found) == 1 else "values"
                 raise _No(f"its input takes {len(found)} {values}", near=len(found) > 1)
         spoiler = self._spoilers.get(x)
@@ -198,8 +199,7 @@ class _Judge:
         """Whether ``x`` would take two values if Sign gave +1 at zero."""
         if self._with_zero is None:
             self._with_zero = Domains(self.graph, sign_zero=1)
-        found = self._with_zero.distinct(x)
-        return found is not None and len(found) == 2
+        return _pair(self._with_zero, x) is not None
 
     # ---- weights --------------------------------------------------------------------------
 
@@ -226,12 +226,21 @@ class _Judge:
         return found
 
 
+def _pair(domains: Domains, x: Value) -> tuple[float, float] | None:
+    """The two finite values of ``x``, ascending, if it takes two."""
+    found = domains.distinct(x)
+    if found is None or len(found) != 2 or x.dtype is not DType.F32:
+        return None
+    return (float(found[0]), float(found[1])) if np.isfinite(found).all() else None
+
+
 # ---- padding ----------------------------------------------------------------------------------
 
 
 def _pad_term(value: float, two: Sequence[float]) -> int | None:
     """p, where ``value`` = m + d * p and p is -1, 0 or 1."""
     low, high = two
+    value = float(np.float32(value))
     if value == low:
         return -1
     if value == high:
@@ -248,6 +257,7 @@ def pads_planes(node: Node) -> bool:
 
 
 def plane_pads(node: Node) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of such a Pad."""
     pads = node.attrs["pads"]
     return pads[2], pads[3], pads[6], pads[7]
 
@@ -277,6 +287,8 @@ def _few_valued(domains: Domains, value: Value) -> bool:
 
 def _real_input(x: Value) -> str:
     node = x.producer
+    while node.op.name in ("Reshape", "Transpose", "Slice", "Pad"):
+        node = node.operand(0).producer
     if node.op.name == "Input":
-        return f"its input is the model's input {x.name!r}"
+        return f"its input is the model's input {node.output.name!r}"
     return f"its input takes any value: it comes from {node.op.name} {node.title!r}"

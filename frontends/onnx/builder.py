@@ -132,7 +132,10 @@ class Builder:
     def _fold(
         self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any], name: str
     ) -> tuple[Value, ...] | None:
-        """The results as constants, or None where computing them takes too long."""
+        """The results as constants, or None where computing them takes too long, or where passes
+        have a say in them: in what Sign gives at zero, see ``resolve_sign_zero``."""
+        if op == "Sign" and _has_float_zeros(inputs[0]):
+            return None
         node = _detached(op, tuple(inputs), attrs, name)
         read = sum(value.type.bytes for value in inputs if value is not None)
         written = sum(value.type.bytes for value in node.outputs)
@@ -152,6 +155,12 @@ class Builder:
     def rename(self, value: Value, name: str) -> None:
         """Give a value just made the model's name for it."""
         value.name = name if value.is_constant else self.graph.unique_name(name)
+
+
+def _has_float_zeros(value: Value | None) -> bool:
+    """Whether these may be weights with zeros among them; shape arithmetic has one axis."""
+    data = None if value is None else value.data
+    return data is not None and data.dtype.kind == "f" and data.ndim > 1 and not data.all()
 
 
 def _work(node: Node) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import SparseTensorProto, TensorProto
 from bnnc.errors import ModelError, UnsupportedError
 from bnnc.frontends.onnx.external import read_external
 from bnnc.frontends.onnx.text import dims, quote
-from bnnc.ir.ops.rules import MAX_ELEMENTS
+from bnnc.ir.ops.rules import MAX_ELEMENTS, MAX_RANK
 from bnnc.ir.types import DType
 
 MAX_FOLDED_BYTES = 256 * 2**20
@@ -66,20 +67,26 @@ def to_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
         UnsupportedError: for strings, complex numbers and 8-bit floats.
     """
     shape = tuple(tensor.dims)
-    if any(size < 0 for size in shape):
-        raise ModelError(f"tensor {quote(tensor.name)} has the shape {dims(shape)}")
+    _check_shape(tensor.name, shape)
     if tensor.HasField("segment"):
         raise UnsupportedError(f"tensor {quote(tensor.name)} is stored in segments")
     stored, bits = _stored(tensor)
     count = math.prod(shape)
-    if count > MAX_ELEMENTS:
-        raise ModelError(f"tensor {quote(tensor.name)} has {dims(shape)} elements, more than 2^31")
     data = _raw(tensor, folder, -(-count * bits // 8))
     if data is None:
         flat = _typed(tensor, stored, -(-count * bits // stored.itemsize // 8))
     else:
         flat = data.view(stored)
     return _widen(flat, tensor.data_type, count).reshape(shape)
+
+
+def _check_shape(name: str, shape: Sequence[int]) -> None:
+    if any(size < 0 for size in shape):
+        raise ModelError(f"tensor {quote(name)} has the shape {dims(shape)}")
+    if len(shape) > MAX_RANK:
+        raise ModelError(f"tensor {quote(name)} has {len(shape)} axes; at most {MAX_RANK} work")
+    if max(math.prod(shape), *shape, 0) > MAX_ELEMENTS:
+        raise ModelError(f"tensor {quote(name)} has {dims(shape)} elements, more than 2^31")
 
 
 def _stored(tensor: TensorProto) -> tuple[np.dtype, int]:
@@ -164,8 +171,7 @@ def sparse_to_array(sparse: SparseTensorProto, folder: Path | None) -> np.ndarra
     indices = to_array(sparse.indices, folder)
     shape = tuple(sparse.dims)
     name = quote(sparse.values.name)
-    if any(size < 0 for size in shape):
-        raise ModelError(f"sparse tensor {name} has the shape {dims(shape)}")
+    _check_shape(sparse.values.name, shape)
     if math.prod(shape) * values.itemsize > MAX_FOLDED_BYTES:
         raise ModelError(f"sparse tensor {name} of shape {dims(shape)} is too large")
     linear = indices.ndim == 1 and indices.shape == values.shape

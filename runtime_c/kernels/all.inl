@@ -16,6 +16,7 @@
 #include "conv_transpose_f32.inl"
 #include "depthwise_f32.inl"
 #include "pool_f32.inl"
+#include "pooled_depthwise_f32.inl"
 #include "resize_f32.inl"
 #include "matmul_f32.inl"
 #include "binary_conv_nhwc.inl"
@@ -44,6 +45,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .conv_f32_winograd = BNNC_KERNEL(conv_f32_winograd),
     .conv_transpose_f32 = BNNC_KERNEL(conv_transpose_f32),
     .depthwise_f32 = BNNC_KERNEL(depthwise_f32),
+    .pooled_depthwise_f32 = BNNC_KERNEL(pooled_depthwise_f32),
     .max_pool_f32 = BNNC_KERNEL(max_pool_f32),
     .average_pool_f32 = BNNC_KERNEL(average_pool_f32),
     .resize_f32 = BNNC_KERNEL(resize_f32),
@@ -53,7 +55,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .ceiling_f32 = BNNC_KERNEL(ceiling_f32),
     .ceiling_bits = BNNC_KERNEL(ceiling_bits),
     .ceiling_f32_macs = 12 * 1000 * (int64_t)BNNC_LANES,
-    .ceiling_bits_macs = 8 * 1000 * (int64_t)BNNC_VEC_BYTES * 8 * 9 / 5,
+    .ceiling_bits_macs = 8 * 1000 * (int64_t)BNNC_VEC_BYTES * 8 * 27 / 14,
 };
 
 BNNC_INTERNAL const bnnc_isa_table *ISA(table)(void) {

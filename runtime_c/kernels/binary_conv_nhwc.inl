@@ -23,7 +23,7 @@ typedef struct {
     const bnnc_binary_conv_args *args;
     int64_t words, pixel_words; /* of a tap's channels, of all channels of a pixel */
     int64_t window_words, chunk_words;
-    int32_t tile, stride; /* pixels: how many, and from one word of the windows to the next */
+    int32_t tile, stride;    /* pixels: how many, and from one word of the windows to the next */
     int32_t row_tiles, rows; /* tiles of a row, or rows of a tile */
     int64_t tiles;
     int32_t part, parts; /* output channels of a unit, and how many such runs there are */
@@ -70,7 +70,7 @@ static ISA(nhwc_plan) ISA(nhwc_plan_of)(const bnnc_binary_conv_args *args) {
     return p;
 }
 
-static ISA(nhwc_unit) ISA(nhwc_unit_at)(const ISA(nhwc_plan) * p, int64_t unit) {
+static ISA(nhwc_unit) ISA(nhwc_unit_at)(const ISA(nhwc_plan) *p, int64_t unit) {
     const bnnc_conv_shape *s = &p->args->shape;
     ISA(nhwc_unit) u;
     u.channel = (int32_t)(unit % p->parts) * p->part;
@@ -106,7 +106,7 @@ BNNC_INLINE uint64_t ISA(group_word)(const uint64_t *x, int32_t bit, int32_t cha
 }
 
 /* Words [word, word_stop) of one tap's channels, for `count` outputs from (y, x) on in one row. */
-static void ISA(gather_tap)(const ISA(nhwc_plan) * p, int32_t batch_index, int32_t group, int32_t tap, int32_t y,
+static void ISA(gather_tap)(const ISA(nhwc_plan) *p, int32_t batch_index, int32_t group, int32_t tap, int32_t y,
                             int32_t x, int32_t count, int64_t word, int64_t word_stop, uint64_t *to) {
     const bnnc_conv_shape *s = &p->args->shape;
     const int32_t channels = s->ic / s->groups, bit = group * channels;
@@ -136,7 +136,7 @@ static void ISA(gather_tap)(const ISA(nhwc_plan) * p, int32_t batch_index, int32
 }
 
 /* Words [begin, end) of the windows of a unit's pixels. */
-static void ISA(gather_windows)(const ISA(nhwc_plan) * p, const ISA(nhwc_unit) * u, int32_t group, int64_t begin,
+static void ISA(gather_windows)(const ISA(nhwc_plan) *p, const ISA(nhwc_unit) *u, int32_t group, int64_t begin,
                                 int64_t end, uint64_t *windows) {
     const int32_t width = p->args->shape.ow;
     for (int64_t k = begin, stop; k < end; k = stop) {
@@ -145,32 +145,39 @@ static void ISA(gather_windows)(const ISA(nhwc_plan) * p, const ISA(nhwc_unit) *
         uint64_t *to = windows + (k - begin) * p->stride;
         for (int32_t i = 0, y = u->y, x = u->x, some; i < u->count; i += some, x = 0, y++) {
             some = BNNC_MIN(width - x, u->count - i);
-            ISA(gather_tap)
-            (p, u->batch_index, group, (int32_t)tap, y, x, some, k - tap * p->words, stop - tap * p->words, to + i);
+            ISA(gather_tap)(p, u->batch_index, group, (int32_t)tap, y, x, some, k - tap * p->words,
+                            stop - tap * p->words, to + i);
         }
         for (; to < windows + (stop - begin) * p->stride; to += p->stride)
             memset(to + u->count, 0, (size_t)(p->stride - u->count) * sizeof *to);
     }
 }
 
-/* Subtract twice the differing bits of words [begin, end) from a channel's sums. */
-static void ISA(subtract_differing)(const ISA(nhwc_plan) * p, const uint64_t *windows, const uint64_t *w, int64_t words,
-                                    int32_t count, int32_t *sums) {
+/* Sums of the unit's pixels for a few channels, BNNC_COUNT_ROWS at most: `start` less twice the bits in
+ * which their windows' words differ from w, or that much less than before if start is negative. */
+BNNC_INLINE void ISA(sum_rows)(const ISA(nhwc_plan) *p, const uint64_t *windows, const uint64_t *w, int64_t words,
+                               int32_t start, int32_t rows, int32_t count, int32_t *sums) {
     enum { LANES = BNNC_VEC_BYTES / 8 };
-    vu64 counts[2];
+    vu64 counts[2 * BNNC_COUNT_ROWS];
     for (int32_t i = 0; i < count; i += 2 * LANES) {
         const vu64 *a = (const vu64 *)(const void *)(windows + i);
-        if (count - i > LANES) {
-            ISA(count_differing)(a, p->stride / LANES, w, words, 2, counts);
-        } else {
-            ISA(count_differing)(a, p->stride / LANES, w, words, 1, counts);
-            counts[1] = (vu64){0};
+        ISA(count_differing)(a, p->stride / LANES, w, rows == 1 ? 0 : p->window_words, words, counts);
+        for (int32_t r = 0; r < rows; r++) {
+            int32_t *to = sums + r * p->stride + i;
+            vi32 before = start < 0 ? i32_load(to) : i32_set(start);
+            i32_store(to, before - 2 * ISA(narrow_counts)(counts + 2 * r));
         }
-        uint64_t lanes[2 * LANES];
-        memcpy(lanes, counts, sizeof lanes);
-        for (int k = 0; k < 2 * LANES; k++)
-            sums[i + k] -= (int32_t)(2 * lanes[k]);
     }
+}
+
+/* The same for any number of channels. */
+static void ISA(sum_channels)(const ISA(nhwc_plan) *p, const uint64_t *windows, const uint64_t *w, int64_t words,
+                              int32_t start, int32_t channels, int32_t count, int32_t *sums) {
+    int32_t c = 0;
+    for (; c + BNNC_COUNT_ROWS <= channels; c += BNNC_COUNT_ROWS)
+        ISA(sum_rows)(p, windows, w + c * p->window_words, words, start, BNNC_COUNT_ROWS, count, sums + c * p->stride);
+    for (; c < channels; c++)
+        ISA(sum_rows)(p, windows, w + c * p->window_words, words, start, 1, count, sums + c * p->stride);
 }
 
 /* ---- padding that counts 0 ---- */
@@ -181,7 +188,7 @@ typedef struct {
     int32_t y, y_stop, x, x_stop;
 } ISA(hanging);
 
-static int32_t ISA(find_hanging)(const ISA(nhwc_plan) * p, const ISA(nhwc_unit) * u, ISA(hanging) * found) {
+static int32_t ISA(find_hanging)(const ISA(nhwc_plan) *p, const ISA(nhwc_unit) *u, ISA(hanging) *found) {
     const bnnc_conv_shape *s = &p->args->shape;
     int32_t n = 0, y = u->y, x = u->x;
     for (int32_t i = 0; i < u->count; i++) {
@@ -199,7 +206,7 @@ static int32_t ISA(find_hanging)(const ISA(nhwc_plan) * p, const ISA(nhwc_unit) 
 }
 
 /* totals[y][x] = sum of the weights of taps above y and left of x, for one output channel. */
-static void ISA(tap_totals)(const ISA(nhwc_plan) * p, const uint64_t *w, int32_t *totals) {
+static void ISA(tap_totals)(const ISA(nhwc_plan) *p, const uint64_t *w, int32_t *totals) {
     const bnnc_conv_shape *s = &p->args->shape;
     const int32_t channels = s->ic / s->groups, columns = s->kw + 1;
     memset(totals, 0, (size_t)columns * sizeof *totals);
@@ -217,7 +224,7 @@ static void ISA(tap_totals)(const ISA(nhwc_plan) * p, const uint64_t *w, int32_t
     }
 }
 
-static void ISA(restore_hanging)(const ISA(nhwc_plan) * p, const uint64_t *w, const ISA(hanging) * h, int32_t count,
+static void ISA(restore_hanging)(const ISA(nhwc_plan) *p, const uint64_t *w, const ISA(hanging) *h, int32_t count,
                                  int32_t *totals, int32_t *sums) {
     const int32_t kh = p->args->shape.kh, columns = p->args->shape.kw + 1;
     ISA(tap_totals)(p, w, totals);
@@ -235,7 +242,7 @@ static int64_t ISA(binary_conv_nhwc_units)(const void *args) {
     return p.args->shape.batch * p.tiles * p.parts;
 }
 
-static void ISA(nhwc_output)(const ISA(nhwc_plan) * p, const ISA(nhwc_unit) * u, const int32_t *sums) {
+static void ISA(nhwc_output)(const ISA(nhwc_plan) *p, const ISA(nhwc_unit) *u, const int32_t *sums) {
     const bnnc_conv_shape *s = &p->args->shape;
     if (p->args->raw) {
         int64_t pixels = (int64_t)s->oh * s->ow, plane = (int64_t)u->batch_index * s->oc + u->channel;
@@ -246,8 +253,8 @@ static void ISA(nhwc_output)(const ISA(nhwc_plan) * p, const ISA(nhwc_unit) * u,
     }
     int32_t length = s->ow % 8 && p->row_tiles == 1 ? s->ow : u->count;
     for (int32_t i = 0; i < u->count; i += length)
-        ISA(epilogue_run_rows_i32)
-        (&p->args->epilogue, u->batch_index, u->channel, u->channels, u->first + i, length, sums + i, p->stride);
+        ISA(epilogue_run_rows_i32)(&p->args->epilogue, u->batch_index, u->channel, u->channels, u->first + i, length,
+                                   sums + i, p->stride);
 }
 
 static void ISA(binary_conv_nhwc)(const void *args, int64_t begin, int64_t end, void *scratch) {
@@ -261,27 +268,25 @@ static void ISA(binary_conv_nhwc)(const void *args, int64_t begin, int64_t end, 
     for (int64_t unit = begin; unit < end; unit++) {
         const ISA(nhwc_unit) u = ISA(nhwc_unit_at)(&p, unit);
         const int32_t hanging_count = p.args->pad == 0 ? ISA(find_hanging)(&p, &u, hanging) : 0;
-        for (int64_t i = 0; i < (int64_t)u.channels * p.stride; i++)
-            sums[i] = s->kh * s->kw * (s->ic / s->groups);
         for (int32_t c = 0; c < u.channels;) {
             int32_t group = (u.channel + c) / group_channels;
             int32_t stop = BNNC_MIN(u.channels, (group + 1) * group_channels - u.channel);
-            const uint64_t *w = (const uint64_t *)p.args->w + (int64_t)u.channel * p.window_words;
+            const uint64_t *w = (const uint64_t *)p.args->w + (int64_t)(u.channel + c) * p.window_words;
+            int32_t start = s->kh * s->kw * (s->ic / s->groups);
             for (int64_t k = 0; k < p.window_words; k += p.chunk_words) {
                 int64_t words = BNNC_MIN(p.chunk_words, p.window_words - k);
                 ISA(gather_windows)(&p, &u, group, k, k + words, windows);
-                for (int32_t i = c; i < stop; i++)
-                    ISA(subtract_differing)
-                    (&p, windows, w + i * p.window_words + k, words, u.count, sums + i * p.stride);
+                ISA(sum_channels)(&p, windows, w + k, words, k ? -1 : start, stop - c, u.count, sums + c * p.stride);
             }
-            for (int32_t i = c; i < stop && hanging_count; i++)
-                ISA(restore_hanging)(&p, w + i * p.window_words, hanging, hanging_count, totals, sums + i * p.stride);
-            c = stop;
+            for (; c < stop; c++, w += p.window_words)
+                if (hanging_count)
+                    ISA(restore_hanging)(&p, w, hanging, hanging_count, totals, sums + c * p.stride);
         }
         ISA(nhwc_output)(&p, &u, sums);
     }
 }
 
+#undef BNNC_COUNT_ROWS
 #undef BNNC_NHWC_TILE
 #undef BNNC_NHWC_WINDOW_BYTES
 #undef BNNC_NHWC_SUM_BYTES

@@ -46,7 +46,7 @@ BNNC_INLINE int32_t ISA(planar_bits)(int32_t n) {
 
 /* The frame of ones around a plane's rows is written by whoever writes its first and last pixels.
  * Returns where the unit's bits go. */
-static uint8_t *ISA(planar_frame)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, int32_t channel, void *out) {
+static uint8_t *ISA(planar_frame)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, int32_t channel, void *out) {
     const bnnc_conv_shape *s = &p->args->shape;
     uint8_t *plane = (uint8_t *)out + ((int64_t)u->batch_index * s->oc + channel) * p->plane_bytes;
     uint8_t *rows = plane + bnnc_planar_first_row(s->ow), *behind = rows + s->oh * p->row_bytes;
@@ -58,7 +58,7 @@ static uint8_t *ISA(planar_frame)(const ISA(planar_plan) * p, const ISA(planar_u
 }
 
 /* Take back what the padding counted as ones: border[3 * row class + column class], see kernel.h. */
-static void ISA(planar_restore_border)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const int32_t *border,
+static void ISA(planar_restore_border)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const int32_t *border,
                                        int32_t *sums) {
     const bnnc_conv_shape *s = &p->args->shape;
     const int32_t width = s->ow, step = width % 8 ? (int32_t)p->row_bytes * 8 : width, room = 8 * p->vector_bytes;
@@ -96,7 +96,7 @@ typedef struct {
 #include "planar_tile.inl"
 #endif
 
-static const ISA(planar_width) * ISA(planar_width_of)(const ISA(planar_plan) * p) {
+static const ISA(planar_width) *ISA(planar_width_of)(const ISA(planar_plan) *p) {
 #if BNNC_VEC_BYTES == 64
     return p->vector_bytes == 64 ? &ISA(planar_width_64) : &ISA(planar_width_32);
 #elif BNNC_VEC_BYTES == 32
@@ -109,7 +109,7 @@ static const ISA(planar_width) * ISA(planar_width_of)(const ISA(planar_plan) * p
 }
 
 /* Cut the pixels into tiles for vectors of that many bytes. */
-static void ISA(planar_cut)(ISA(planar_plan) * p, int32_t vector_bytes) {
+static void ISA(planar_cut)(ISA(planar_plan) *p, int32_t vector_bytes) {
     const bnnc_conv_shape *s = &p->args->shape;
     p->vector_bytes = vector_bytes;
     p->row_tiles = 1;
@@ -154,7 +154,7 @@ static ISA(planar_plan) ISA(planar_plan_of)(const bnnc_binary_conv_args *args) {
     return p;
 }
 
-static ISA(planar_unit) ISA(planar_unit_at)(const ISA(planar_plan) * p, int64_t unit) {
+static ISA(planar_unit) ISA(planar_unit_at)(const ISA(planar_plan) *p, int64_t unit) {
     const bnnc_conv_shape *s = &p->args->shape;
     ISA(planar_unit) u = {.rows = 1};
     int32_t tile = (int32_t)(unit / p->parts % p->tiles);

@@ -10,6 +10,10 @@
  * sums wait in scratch for the next slice.
  */
 
+/* Output channels up to which a 1x1 convolution's inputs are not gathered. They are read once for every
+ * register tile of channels; with tiles of whole cache lines that may be often, else lines are fetched
+ * twice each time. */
+#define CONV_POINTWISE (BNNC_VEC_BYTES == 64 ? 64 : 4)
 /* Floats of a panel, of waiting sums; products of a slice, of a panel that is not sliced; units wanted. */
 #define CONV_PANEL (64 << 10)
 #define CONV_SUMS (64 << 10)
@@ -22,15 +26,16 @@ typedef struct {
     bnnc_conv_shape s; /* of an equal convolution; pixels of 1x1 ones are a single row */
     const float *end;  /* of the input */
     int64_t pixels, width;
-    int64_t tile;       /* pixels of a tile, at most BNNC_TILE */
-    int64_t row_tiles;  /* tiles of a row; 0 where tiles follow each other without regard to rows */
-    int64_t tiles;      /* tiles of an image */
+    int64_t tile;      /* pixels of a tile, at most BNNC_TILE */
+    int64_t row_tiles; /* tiles of a row; 0 where tiles follow each other without regard to rows */
+    int64_t tiles;     /* tiles of an image */
     int64_t depth, slice;
-    int64_t stride;     /* floats from one panel row, or row of sums, to the next */
+    int64_t stride; /* floats from one panel row, or row of sums, to the next */
     int64_t group_blocks, blocks, unit_blocks, splits;
     int64_t waiting_blocks; /* blocks whose sums fit in scratch */
-    const float *touch[2]; /* tensors the epilogue uses */
-    float *direct;      /* the output tensor, where the epilogue is relu? store sign* */
+    int pointwise;          /* 1x1, and so few output channels that the input may serve as the panel */
+    const float *touch[2];  /* tensors the epilogue uses */
+    float *direct;          /* the output tensor, where the epilogue is relu? store sign* */
     float low;
     bnnc_epilogue signs; /* the rest of such an epilogue */
 } ISA(conv_plan);
@@ -82,7 +87,7 @@ BNNC_INLINE void ISA(epilogue_tensors)(const bnnc_epilogue *e, const float *tens
 }
 
 /* Cut an image into tiles of about `tile` pixels, such as an epilogue takes. */
-static void ISA(plan_tiles)(ISA(conv_plan) * p, int64_t tile) {
+static void ISA(plan_tiles)(ISA(conv_plan) *p, int64_t tile) {
     int64_t height = p->pixels / p->width;
     if (p->width % 8 == 0) {
         int64_t tiles = BNNC_CEIL_DIV(p->pixels, tile);
@@ -114,6 +119,7 @@ static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
         s->ih = s->oh = 1;
     }
     p.end = args->x + (int64_t)s->batch * s->ic * s->ih * s->iw;
+    p.pointwise = pointwise && s->groups == 1 && s->oc <= CONV_POINTWISE;
     p.direct = ISA(plain_store)(&args->epilogue, &p.low, &p.signs);
     ISA(epilogue_tensors)(&args->epilogue, p.touch);
 
@@ -141,7 +147,7 @@ static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
 }
 
 /* Set batch item, group and pixels of a unit. */
-BNNC_INLINE void ISA(unit_tile)(const ISA(conv_plan) * p, int64_t unit, ISA(conv_slice) * t) {
+BNNC_INLINE void ISA(unit_tile)(const ISA(conv_plan) *p, int64_t unit, ISA(conv_slice) *t) {
     int64_t tile = unit / p->splits % p->tiles, stop = p->pixels;
     t->batch_index = (int32_t)(unit / p->splits / p->tiles);
     t->group = (int32_t)(unit % p->splits * p->unit_blocks / p->group_blocks);
@@ -155,7 +161,7 @@ BNNC_INLINE void ISA(unit_tile)(const ISA(conv_plan) * p, int64_t unit, ISA(conv
 }
 
 /* Zero what of a tile's panel row lies left or right of the input. */
-static void ISA(conv_pad)(const bnnc_conv_shape *s, const ISA(conv_slice) * t, ISA(span) inside, float *to) {
+static void ISA(conv_pad)(const bnnc_conv_shape *s, const ISA(conv_slice) *t, ISA(span) inside, float *to) {
     int64_t begin = t->first % s->ow;
     for (int64_t done = 0; done < t->count; begin = 0) {
         int64_t stop = BNNC_MIN(s->ow, begin + t->count - done);
@@ -168,7 +174,7 @@ static void ISA(conv_pad)(const bnnc_conv_shape *s, const ISA(conv_slice) * t, I
 }
 
 /* One panel row, gathered row by row of the input. */
-static void ISA(conv_pack_rows)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
+static void ISA(conv_pack_rows)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, const float *plane, int64_t ky,
                                 ISA(span) inside, int64_t shift, float *to) {
     const bnnc_conv_shape *s = &p->s;
     int64_t begin = t->first % s->ow;
@@ -185,7 +191,7 @@ static void ISA(conv_pack_rows)(const ISA(conv_plan) * p, const ISA(conv_slice) 
 
 /* The panel rows of three taps at stride 2 at once: of every pair of inputs one is the middle tap's,
  * the other the left one's and the right one's. Returns whether that could be done without leaving the tensor. */
-BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, const float *plane, int64_t ky,
+BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, const float *plane, int64_t ky,
                                    float *to) {
     const bnnc_conv_shape *s = &p->s;
     int64_t begin = t->first % s->ow;
@@ -231,8 +237,8 @@ BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) * p, const ISA(conv_slic
 }
 
 /* The inputs that the slice behind `t` will gather: of the same tile, or of the next unit's. */
-static ISA(gemm_ask) ISA(conv_next)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, int64_t next_unit,
-                                    int64_t blocks) {
+static ISA(gemm_ask)
+    ISA(conv_next)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, int64_t next_unit, int64_t blocks) {
     const bnnc_conv_shape *s = &p->s;
     int64_t size = (int64_t)s->ih * s->iw, taps = (int64_t)s->kh * s->kw;
     ISA(conv_slice) next = *t;
@@ -253,8 +259,7 @@ static ISA(gemm_ask) ISA(conv_next)(const ISA(conv_plan) * p, const ISA(conv_sli
         to = BNNC_MIN(to, from + next.count * s->stride_w);
     }
     int64_t channel = (int64_t)next.group * (s->ic / s->groups) + next.from / taps;
-    ISA(gemm_ask)
-    ask = {
+    ISA(gemm_ask) ask = {
         .row = p->args->x + ((int64_t)next.batch_index * s->ic + channel) * size + from,
         .rows = BNNC_CEIL_DIV(next.to, taps) - next.from / taps,
         .pixels = to - from,
@@ -265,7 +270,7 @@ static ISA(gemm_ask) ISA(conv_next)(const ISA(conv_plan) * p, const ISA(conv_sli
 }
 
 /* Gather the inputs of a tile's products [from, to). */
-static void ISA(conv_pack)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, float *panel) {
+static void ISA(conv_pack)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, float *panel) {
     const bnnc_conv_shape *s = &p->s;
     int64_t size = (int64_t)s->ih * s->iw, taps = (int64_t)s->kh * s->kw;
     int64_t channel = t->from / taps, ky = t->from % taps / s->kw, kx = t->from % s->kw;
@@ -302,9 +307,9 @@ static void ISA(conv_pack)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, 
     }
 }
 
-/* One slice of products for one block of channels. */
-static void ISA(conv_block)(const ISA(conv_plan) * p, const ISA(conv_slice) * t, int64_t block, const float *panel,
-                            float *sums, ISA(gemm_ask) * ask) {
+/* One slice of products for one block of channels; without a panel the input itself is one. */
+static void ISA(conv_block)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, int64_t block, const float *panel,
+                            float *sums, ISA(gemm_ask) *ask) {
     const bnnc_conv_f32_args *args = p->args;
     int32_t group_channels = p->s.oc / p->s.groups;
     int32_t in_group = (int32_t)(block % p->group_blocks) * 8;
@@ -313,12 +318,11 @@ static void ISA(conv_block)(const ISA(conv_plan) * p, const ISA(conv_slice) * t,
     float bias[8] = {0};
     if (args->bias && t->from == 0)
         memcpy(bias, args->bias + channel, (size_t)channels * sizeof(float));
-    ISA(gemm_block)
-    b = {
+    ISA(gemm_block) b = {
         .w = args->w + (block * p->depth + t->from) * 8,
-        .panel = panel,
+        .panel = panel ? panel : args->x + ((int64_t)t->batch_index * p->s.ic + t->from) * p->pixels + t->first,
         .depth = t->to - t->from,
-        .panel_stride = p->stride,
+        .panel_stride = panel ? p->stride : p->pixels,
         .pixels = t->count,
         .channels = channels,
         .start = t->from ? sums : bias,
@@ -367,21 +371,25 @@ static void ISA(conv_f32)(const void *args, int64_t begin, int64_t end, void *sc
             int64_t until = BNNC_MIN(BNNC_MIN(stop, group_end), block + p.waiting_blocks);
             for (t.from = 0; t.from < p.depth; t.from = t.to) {
                 t.to = BNNC_MIN(p.depth, t.from + p.slice);
-                if (memcmp(&t, &packed, sizeof t) != 0)
+                /* Whole vectors of the input can be read as they are. */
+                int gather = !p.pointwise || t.count % BNNC_LANES;
+                if (gather && memcmp(&t, &packed, sizeof t) != 0) {
                     ISA(conv_pack)(&p, &t, panel);
-                packed = t;
+                    packed = t;
+                }
                 ISA(gemm_ask) ask = {.rows = 0};
                 if (t.to < p.depth || (until == stop && unit + 1 < end))
                     ask = ISA(conv_next)(&p, &t, unit + 1, until - block);
                 for (int64_t i = block; i < until; i++)
-                    ISA(conv_block)
-                (&p, &t, i, panel, sums + (p.slice == p.depth ? 0 : (i - block) * 8 * p.stride), &ask);
+                    ISA(conv_block)(&p, &t, i, gather ? panel : NULL,
+                                    sums + (p.slice == p.depth ? 0 : (i - block) * 8 * p.stride), &ask);
             }
             block = until;
         }
     }
 }
 
+#undef CONV_POINTWISE
 #undef CONV_PANEL
 #undef CONV_SUMS
 #undef CONV_SLICE

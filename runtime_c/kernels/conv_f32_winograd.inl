@@ -122,15 +122,13 @@ BNNC_INLINE void ISA(winograd_columns)(const float *const in[6], int64_t at, int
                                        const int inside) {
     BNNC_UNROLL for (int i = 0; i < 4; i++) {
         vf32 d[6], r[6];
-        BNNC_UNROLL for (int j = 0; j < 6; j++)
-            d[j] = inside ? f32_load(in[j] + at + i * BNNC_LANES)
-                          : ISA(load_window)(in[j], at + i * BNNC_LANES, width);
+        BNNC_UNROLL for (int j = 0; j < 6; j++) d[j] =
+            inside ? f32_load(in[j] + at + i * BNNC_LANES)
+                   : ISA(load_window)(in[j], at + i * BNNC_LANES, width, f32_set(0));
         ISA(winograd_in)(d, r);
-        BNNC_UNROLL for (int j = 0; j < 6; j++)
-            out[j][i] = r[j];
+        BNNC_UNROLL for (int j = 0; j < 6; j++) out[j][i] = r[j];
     }
-    BNNC_UNROLL for (int j = 0; j < 6; j++)
-        ISA(winograd_split)(out[j]);
+    BNNC_UNROLL for (int j = 0; j < 6; j++) ISA(winograd_split)(out[j]);
 }
 
 /* Transform one channel's inputs of one row of tiles: first along columns of pixels, which need not be
@@ -150,9 +148,7 @@ static void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(winograd
     if (begin + 4 * last < s->iw) {
         vf32 next[6][4];
         ISA(winograd_columns)(in, begin + 4 * last, s->iw, next, 0);
-        BNNC_UNROLL for (int j = 0; j < 6; j++)
-            BNNC_UNROLL for (int k = 0; k < 2; k++)
-                carry[j][k] = next[j][k];
+        BNNC_UNROLL for (int j = 0; j < 6; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) carry[j][k] = next[j][k];
     }
     for (int64_t i = last - BNNC_LANES; i >= 0; i -= BNNC_LANES) {
         int64_t at = begin + 4 * i;
@@ -163,10 +159,10 @@ static void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(winograd
             ISA(winograd_columns)(in, at, s->iw, half, 0);
         BNNC_UNROLL for (int j = 0; j < 6; j++) {
             vf32 *h = half[j], r[6];
-            vf32 d[6] = {h[0], h[1], h[2], h[3], ISA(slide_down)(h[0], carry[j][0]), ISA(slide_down)(h[1], carry[j][1])};
+            vf32 d[6] = {
+                h[0], h[1], h[2], h[3], ISA(slide_down)(h[0], carry[j][0]), ISA(slide_down)(h[1], carry[j][1])};
             ISA(winograd_in)(d, r);
-            BNNC_UNROLL for (int k = 0; k < 6; k++)
-                f32_store(out + (6 * j + k) * p->input_position + i, r[k]);
+            BNNC_UNROLL for (int k = 0; k < 6; k++) f32_store(out + (6 * j + k) * p->input_position + i, r[k]);
             carry[j][0] = h[0];
             carry[j][1] = h[1];
         }
@@ -180,18 +176,15 @@ BNNC_INLINE void ISA(winograd_outputs)(const ISA(winograd_plan) *p, const float 
     vf32 half[6][4];
     BNNC_UNROLL for (int j = 0; j < 6; j++) {
         vf32 m[6];
-        BNNC_UNROLL for (int k = 0; k < 6; k++)
-            m[k] = f32_load(sums + (6 * j + k) * p->sum_position);
+        BNNC_UNROLL for (int k = 0; k < 6; k++) m[k] = f32_load(sums + (6 * j + k) * p->sum_position);
         ISA(winograd_out)(m, half[j]);
     }
     vf32 y[4][4];
     BNNC_UNROLL for (int k = 0; k < 4; k++) {
         vf32 m[6], r[4];
-        BNNC_UNROLL for (int j = 0; j < 6; j++)
-            m[j] = half[j][k];
+        BNNC_UNROLL for (int j = 0; j < 6; j++) m[j] = half[j][k];
         ISA(winograd_out)(m, r);
-        BNNC_UNROLL for (int j = 0; j < 4; j++)
-            y[j][k] = f32_max(low, r[j] + bias);
+        BNNC_UNROLL for (int j = 0; j < 4; j++) y[j][k] = f32_max(low, r[j] + bias);
     }
     BNNC_UNROLL for (int j = 0; j < 4; j++) {
         vf32 low02 = ISA(interleave_low)(y[j][0], y[j][2]), high02 = ISA(interleave_high)(y[j][0], y[j][2]);

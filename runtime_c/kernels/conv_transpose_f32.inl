@@ -52,7 +52,7 @@ typedef struct {
 typedef struct {
     int32_t batch_index, row_phase;
     int64_t y0, y1, x0, x1;
-    ISA(tconv_phase) * phases;
+    ISA(tconv_phase) *phases;
 } ISA(tconv_tile);
 
 /* What lies in the panel: products [from, to) of a phase of a tile. */
@@ -132,7 +132,7 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
 }
 
 /* Set a tile's rectangle and phases; its number counts phase sets fastest, then columns, rows, items. */
-static void ISA(plan_tile)(const ISA(tconv_plan) * p, int64_t number, ISA(tconv_tile) * t) {
+static void ISA(plan_tile)(const ISA(tconv_plan) *p, int64_t number, ISA(tconv_tile) *t) {
     const bnnc_conv_shape *s = p->s;
     int64_t column = number / p->phase_sets % p->column_tiles;
     int64_t row = number / p->phase_sets / p->column_tiles % p->row_tiles;
@@ -168,13 +168,13 @@ static void ISA(plan_tile)(const ISA(tconv_plan) * p, int64_t number, ISA(tconv_
 }
 
 /* Whether a panel for `a` serves `b`: the same columns, and rows whose taps begin alike. */
-BNNC_INLINE int ISA(serves)(const ISA(tconv_phase) * a, const ISA(tconv_phase) * b) {
+BNNC_INLINE int ISA(serves)(const ISA(tconv_phase) *a, const ISA(tconv_phase) *b) {
     return a->r0 == b->r0 && a->r1 == b->r1 && a->columns.first == b->columns.first &&
            a->columns.count == b->columns.count && a->rows.first == b->rows.first && a->rows.count >= b->rows.count;
 }
 
 /* Gather inputs for rows [q0, q1) of products [from, to) of a phase. */
-static void ISA(tconv_pack)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t, const ISA(tconv_slice) * slice,
+static void ISA(tconv_pack)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, const ISA(tconv_slice) *slice,
                             int64_t q0, int64_t q1, float *panel) {
     const bnnc_conv_shape *s = p->s;
     const ISA(tconv_phase) *phase = &t->phases[slice->phase];
@@ -208,7 +208,7 @@ static void ISA(tconv_pack)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t
 }
 
 /* One slice of products of a phase for one block of channels. The panel's first row is row q0. */
-static void ISA(tconv_block)(const ISA(tconv_plan) * p, const ISA(tconv_phase) * phase, const ISA(tconv_slice) * slice,
+static void ISA(tconv_block)(const ISA(tconv_plan) *p, const ISA(tconv_phase) *phase, const ISA(tconv_slice) *slice,
                              int64_t block, const float *panel, int64_t q0, float *sums) {
     const bnnc_conv_f32_args *args = p->args;
     int64_t products = (int64_t)(p->s->ic / p->s->groups) * p->s->kh * p->s->kw;
@@ -218,8 +218,7 @@ static void ISA(tconv_block)(const ISA(tconv_plan) * p, const ISA(tconv_phase) *
     float bias[8] = {0};
     if (args->bias && slice->from == 0)
         memcpy(bias, args->bias + slice->group * group_channels + in_group, (size_t)channels * sizeof(float));
-    ISA(gemm_block)
-    b = {
+    ISA(gemm_block) b = {
         .w = args->w + (block * products + phase->weights + slice->from) * 8,
         .panel = panel + (phase->q0 - q0) * width,
         .depth = to - slice->from,
@@ -236,8 +235,8 @@ static void ISA(tconv_block)(const ISA(tconv_plan) * p, const ISA(tconv_phase) *
 }
 
 /* Sums of blocks [block, until), of one group, for every phase of a tile. */
-static void ISA(tconv_sums)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t, ISA(tconv_slice) slice, int64_t block,
-                            int64_t until, ISA(tconv_slice) * packed, float *panel, float *sums) {
+static void ISA(tconv_sums)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, ISA(tconv_slice) slice, int64_t block,
+                            int64_t until, ISA(tconv_slice) *packed, float *panel, float *sums) {
     for (int32_t i = 0; i < p->phases; i++)
         t->phases[i].served = 0;
     for (slice.phase = 0; slice.phase < p->phases; slice.phase++) {
@@ -262,8 +261,8 @@ static void ISA(tconv_sums)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t
                 const ISA(tconv_phase) *phase = &t->phases[i];
                 if (phase->served == slice.phase + 1 && (slice.from == 0 || slice.from < phase->depth))
                     for (int64_t b = block; b < until; b++)
-                        ISA(tconv_block)
-                (p, phase, &slice, b, panel, q0, sums + ((b - block) * p->phases + i) * 8 * p->stride);
+                        ISA(tconv_block)(p, phase, &slice, b, panel, q0,
+                                         sums + ((b - block) * p->phases + i) * 8 * p->stride);
             }
             slice.from = slice.to;
         } while (slice.from < server->depth);
@@ -285,8 +284,8 @@ static void ISA(weave)(float *restrict to, const float *const *from, int32_t str
 }
 
 /* Weave output row y, columns [x0, x1), of one channel. */
-static void ISA(tconv_row)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t, const float *sums, int64_t y,
-                           int64_t x0, int64_t x1, const float **streams, float *to) {
+static void ISA(tconv_row)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, const float *sums, int64_t y, int64_t x0,
+                           int64_t x1, const float **streams, float *to) {
     int32_t stride = p->s->stride_w;
     int64_t q = (y + p->s->pad_top) / p->s->stride_h;
     int64_t row_phase = (y + p->s->pad_top) % p->s->stride_h - t->row_phase;
@@ -300,7 +299,7 @@ static void ISA(tconv_row)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t,
 }
 
 /* Weave the rows of one channel of a tile, and store them or run the epilogue on them. */
-static void ISA(tconv_finish)(const ISA(tconv_plan) * p, const ISA(tconv_tile) * t, int32_t channel, const float *sums,
+static void ISA(tconv_finish)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, int32_t channel, const float *sums,
                               const float **streams) {
     const bnnc_conv_shape *s = p->s;
     int32_t turn = p->phase_sets == 1 ? 1 : s->stride_h;
@@ -323,8 +322,7 @@ static void ISA(tconv_finish)(const ISA(tconv_plan) * p, const ISA(tconv_tile) *
             if (turn == 1 && x1 - x == s->ow && y + 1 < t->y1 && filled + s->ow <= BNNC_TILE)
                 continue;
             int64_t first = y * s->ow + x1 - filled;
-            ISA(epilogue_run)
-            (&p->args->epilogue, t->batch_index, channel, first, (int32_t)filled, rows);
+            ISA(epilogue_run)(&p->args->epilogue, t->batch_index, channel, first, (int32_t)filled, rows);
             filled = 0;
         }
     }
@@ -354,8 +352,7 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
                 int32_t in_group = (int32_t)(b % p.group_blocks) * 8;
                 int32_t channel = (int32_t)slice.group * group_channels + in_group;
                 for (int32_t i = 0; i < BNNC_MIN(8, group_channels - in_group); i++)
-                    ISA(tconv_finish)
-                (&p, &t, channel + i, sums + ((b - block) * p.phases * 8 + i) * p.stride, streams);
+                    ISA(tconv_finish)(&p, &t, channel + i, sums + ((b - block) * p.phases * 8 + i) * p.stride, streams);
             }
         }
     }

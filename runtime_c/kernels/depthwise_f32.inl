@@ -3,6 +3,7 @@
  * The input rows under a row of outputs are kept in scratch, padded, and split by stride: plane r
  * holds every stride-th pixel from the r-th on. Then each tap reads one plane at unit stride,
  * whatever the stride, dilation and padding. A row is split once while it stays in use.
+ * Windows of 3x3 at stride 1 or 2 do without: they slide along the rows in registers.
  */
 #define DEPTHWISE_UNITS 16
 /* Floats of split rows, at most; windows too large for it are summed point by point. */
@@ -18,7 +19,7 @@ typedef struct {
     int64_t columns, column_tiles; /* of outputs */
     int64_t rows, bands;
     int64_t unit_channels, splits;
-    int64_t needed; /* pixels of a plane that taps read */
+    int64_t needed;           /* pixels of a plane that taps read */
     int64_t plane, split_row; /* floats of a plane, and of all planes of a row */
     int64_t slots;            /* split rows kept */
     int32_t way;
@@ -41,8 +42,8 @@ static ISA(depthwise_plan) ISA(plan_depthwise)(const bnnc_conv_f32_args *args) {
     p.plane = BNNC_CEIL_DIV(p.needed + 2 * BNNC_LANES, 16) * 16;
     p.split_row = p.plane * s->stride_w;
     p.slots = s->dilation_h == 1 ? s->kh + s->stride_h : 2 * s->kh;
-    if (s->kh == 3 && s->kw == 3 && s->stride_w <= 2 && s->dilation_h == 1 && s->dilation_w == 1 &&
-        s->pad_left == 1 && p.column_tiles == 1 && s->iw <= DEPTHWISE_ROWS)
+    if (s->kh == 3 && s->kw == 3 && s->stride_w <= 2 && s->dilation_h == 1 && s->dilation_w == 1 && s->pad_left == 1 &&
+        p.column_tiles == 1 && s->iw <= DEPTHWISE_ROWS)
         p.way = DEPTHWISE_SLIDE;
     else if (p.split_row * p.slots > DEPTHWISE_ROWS)
         p.way = DEPTHWISE_POINTS;
@@ -82,15 +83,15 @@ static void ISA(depthwise_points)(const bnnc_conv_shape *s, const float *x, cons
 
 /* Tables and rows of one worker, in scratch. */
 typedef struct {
-    float *rows;        /* the split rows */
-    int64_t *in;        /* which input row each is, counted from -pad_top */
-    const float **tap;  /* where each tap finds the pixel of the first output of an even, an odd row */
-    int64_t *offset;    /* of each column of taps in a split row */
-    ISA(span) * inside; /* of each plane */
-    float *zeros;       /* a row of padding, where rows slide */
+    float *rows;       /* the split rows */
+    int64_t *in;       /* which input row each is, counted from -pad_top */
+    const float **tap; /* where each tap finds the pixel of the first output of an even, an odd row */
+    int64_t *offset;   /* of each column of taps in a split row */
+    ISA(span) *inside; /* of each plane */
+    float *zeros;      /* a row of padding, where rows slide */
 } ISA(depthwise_state);
 
-static ISA(depthwise_state) ISA(depthwise_start)(const ISA(depthwise_plan) * p, void *scratch) {
+static ISA(depthwise_state) ISA(depthwise_start)(const ISA(depthwise_plan) *p, void *scratch) {
     const bnnc_conv_shape *s = p->s;
     ISA(depthwise_state) d = {.rows = scratch, .zeros = scratch};
     if (p->way == DEPTHWISE_SLIDE) {
@@ -111,7 +112,7 @@ static ISA(depthwise_state) ISA(depthwise_start)(const ISA(depthwise_plan) * p, 
 }
 
 /* Have the input rows of output row y split, and every tap's address set. */
-static void ISA(depthwise_gather)(const ISA(depthwise_plan) * p, const ISA(depthwise_state) * d, const float *x,
+static void ISA(depthwise_gather)(const ISA(depthwise_plan) *p, const ISA(depthwise_state) *d, const float *x,
                                   int64_t y, int64_t x0) {
     const bnnc_conv_shape *s = p->s;
     const float *end = p->args->x + (int64_t)s->batch * s->ic * s->ih * s->iw;
@@ -147,7 +148,7 @@ BNNC_INLINE vf32 ISA(depthwise_load)(const float *row, int64_t at, int64_t width
 
 /* The vector of sums at column i. */
 BNNC_INLINE vf32 ISA(depthwise_step)(const float *const *in, int64_t width, const float *w, vf32 sum, int64_t i,
-                                     ISA(depthwise_carry) * c, const int stride, const int whole) {
+                                     ISA(depthwise_carry) *c, const int stride, const int whole) {
     BNNC_UNROLL for (int ky = 0; ky < 3; ky++) {
         vf32 left, middle, right;
         if (stride == 1) {
@@ -179,8 +180,7 @@ BNNC_INLINE void ISA(depthwise_slide)(const float *const *rows, int64_t width, c
     ISA(depthwise_carry) c = {{{0}}, {{0}}};
     const float *in[3] = {rows[0], rows[1], rows[2]};
     if (stride == 1)
-        BNNC_UNROLL for (int ky = 0; ky < 3; ky++)
-            c.now[ky] = ISA(depthwise_load)(in[ky], 0, width, 0);
+        BNNC_UNROLL for (int ky = 0; ky < 3; ky++) c.now[ky] = ISA(depthwise_load)(in[ky], 0, width, 0);
     vf32 start = f32_set(bias), bound = f32_set(low);
     int64_t whole = BNNC_MIN(pixels - BNNC_LANES, width / stride - (stride == 1 ? 2 : 1) * BNNC_LANES), i = 0;
     for (; i <= whole; i += BNNC_LANES)
@@ -202,7 +202,7 @@ static void ISA(depthwise_row_3x3s2)(const float *const *in, int64_t width, cons
 }
 
 /* One row of outputs, into out. */
-BNNC_INLINE void ISA(depthwise_sums)(const ISA(depthwise_plan) * p, const ISA(depthwise_state) * d, const float *x,
+BNNC_INLINE void ISA(depthwise_sums)(const ISA(depthwise_plan) *p, const ISA(depthwise_state) *d, const float *x,
                                      int32_t channel, int64_t y, int64_t y1, int64_t x0, int64_t x1, float *out) {
     const bnnc_conv_shape *s = p->s;
     const float *w = p->args->w + (int64_t)channel * s->kh * s->kw;
@@ -230,7 +230,7 @@ BNNC_INLINE void ISA(depthwise_sums)(const ISA(depthwise_plan) * p, const ISA(de
 }
 
 /* Rows [y0, y1), columns [x0, x1) of one channel. */
-static void ISA(depthwise_band)(const ISA(depthwise_plan) * p, const ISA(depthwise_state) * d, int32_t batch_index,
+static void ISA(depthwise_band)(const ISA(depthwise_plan) *p, const ISA(depthwise_state) *d, int32_t batch_index,
                                 int32_t channel, int64_t y0, int64_t y1, int64_t x0, int64_t x1) {
     const bnnc_conv_shape *s = p->s;
     const bnnc_conv_f32_args *args = p->args;

@@ -39,55 +39,58 @@ typedef struct {
      * the sums are made, since a store that misses the caches would wait. */
     const float *touch[2];
     int64_t touch_stride;
-    ISA(gemm_ask) * ask; /* or NULL */
+    ISA(gemm_ask) *ask; /* or NULL */
 } ISA(gemm_block);
 
-BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out, int64_t out_stride,
-                           const int mr, const int nv) {
+BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
+                                int64_t out_stride, const int mr, const int nv) {
     vf32 sum[8][GEMM_NV];
     const float *w = b->w + channel, *panel = b->panel + pixel;
     const float *start = b->start + channel * (b->start_stride ? b->start_stride : 1);
     int64_t panel_stride = b->panel_stride;
     if (b->start_stride) {
-        BNNC_UNROLL for (int i = 0; i < mr; i++)
-            BNNC_UNROLL for (int j = 0; j < nv; j++)
-                sum[i][j] = f32_load(start + i * b->start_stride + pixel + j * BNNC_LANES);
+        BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
+            f32_load(start + i * b->start_stride + pixel + j * BNNC_LANES);
     } else {
-        BNNC_UNROLL for (int i = 0; i < mr; i++)
-            BNNC_UNROLL for (int j = 0; j < nv; j++)
-                sum[i][j] = f32_set(start[i]);
+        BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = f32_set(start[i]);
     }
     /* A part of the products for each channel, whose memory is asked for before it. */
-    int64_t part = b->touch[0] ? (b->depth + mr - 1) / mr : b->depth;
-    for (int64_t left = b->depth, i = 0; left > 0; left -= part, i++) {
-        for (int t = 0; t < 2 && b->touch[t]; t++)
-            BNNC_UNROLL for (int j = 0; j < nv; j += GEMM_LINE)
-                __builtin_prefetch(b->touch[t] + (channel + i) * b->touch_stride + pixel + j * BNNC_LANES, 1);
-        for (int64_t k = BNNC_MIN(part, left); k > 0; k--) {
+    int64_t left = b->depth, part = left, touch_stride = b->touch_stride;
+    const float *touch[2] = {NULL, NULL};
+    for (int t = 0; t < 2 && b->touch[t]; t++) {
+        touch[t] = b->touch[t] + channel * touch_stride + pixel;
+        part = (left + mr - 1) / mr;
+    }
+    while (left > 0) {
+        BNNC_UNROLL for (int t = 0; t < 2; t++) if (touch[t]) {
+            BNNC_UNROLL for (int j = 0; j < nv; j += GEMM_LINE) __builtin_prefetch(touch[t] + j * BNNC_LANES, 1);
+            touch[t] += touch_stride;
+        }
+        int64_t k = BNNC_MIN(part, left);
+        left -= k;
+        do {
             vf32 x[GEMM_NV];
-            BNNC_UNROLL for (int j = 0; j < nv; j++)
-                x[j] = f32_load(panel + j * BNNC_LANES);
+            BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
             BNNC_UNROLL for (int m = 0; m < mr; m++) {
                 vf32 weight = f32_set(w[m]);
-                BNNC_UNROLL for (int j = 0; j < nv; j++)
-                    sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
+                BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
             }
             panel += panel_stride;
             w += 8;
-        }
+        } while (--k > 0);
     }
     vf32 low = f32_set(b->low);
-    BNNC_UNROLL for (int i = 0; i < mr; i++)
-        BNNC_UNROLL for (int j = 0; j < nv; j++)
-            f32_store(out + i * out_stride + j * BNNC_LANES, f32_max(low, sum[i][j]));
+    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++)
+        f32_store(out + i * out_stride + j * BNNC_LANES, f32_max(low, sum[i][j]));
 }
 
-typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out, int64_t out_stride);
+typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
+                                int64_t out_stride);
 
 #define GEMM_TILE(mr, nv)                                                                                              \
-    static void ISA(gemm_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,                 \
+    static void ISA(gemm_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,            \
                                       int64_t out_stride) {                                                            \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv);                                                         \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv);                                                    \
     }
 /* Registers: 32 hold 8 x 3 sums; 16 hold 4 x 3, and 8 x 1 where few pixels are left. */
 GEMM_TILE(1, 1)

@@ -33,32 +33,29 @@ typedef struct {
 } ISA(matmul_tile);
 
 /* Add to the sums of mr rows and nb blocks. */
-BNNC_INLINE void ISA(matmul_run_tile)(const ISA(matmul_tile) * t, int64_t row, int64_t block, const int mr,
+BNNC_INLINE void ISA(matmul_run_tile)(const ISA(matmul_tile) *t, int64_t row, int64_t block, const int mr,
                                       const int nb) {
     ISA(matmul_vector) sum[4][8 * MATMUL_PARTS];
     float *sums = t->sums + row * MATMUL_COLUMNS + block * 8;
     const float *a = t->a + row * t->a_stride, *b = t->b + block * t->b_stride;
     const int lanes = MATMUL_BYTES / 4, vectors = nb * MATMUL_PARTS;
-    BNNC_UNROLL for (int i = 0; i < mr; i++)
-        BNNC_UNROLL for (int j = 0; j < vectors; j++)
-            sum[i][j] = *(const ISA(matmul_any) *)(sums + i * MATMUL_COLUMNS + j * lanes);
+    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
+        *(const ISA(matmul_any) *)(sums + i * MATMUL_COLUMNS + j * lanes);
     for (int64_t k = 0; k < t->depth; k++) {
         ISA(matmul_vector) w[8 * MATMUL_PARTS];
-        BNNC_UNROLL for (int j = 0; j < vectors; j++)
-            w[j] = *(const ISA(matmul_any) *)(b + j / MATMUL_PARTS * t->b_stride + k * 8 + j % MATMUL_PARTS * lanes);
+        BNNC_UNROLL for (int j = 0; j < vectors; j++) w[j] =
+            *(const ISA(matmul_any) *)(b + j / MATMUL_PARTS * t->b_stride + k * 8 + j % MATMUL_PARTS * lanes);
         BNNC_UNROLL for (int i = 0; i < mr; i++) {
             ISA(matmul_vector) x = a[i * t->a_stride + k] - (ISA(matmul_vector)){0};
-            BNNC_UNROLL for (int j = 0; j < vectors; j++)
-                sum[i][j] = sum[i][j] + w[j] * x;
+            BNNC_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = sum[i][j] + w[j] * x;
         }
     }
-    BNNC_UNROLL for (int i = 0; i < mr; i++)
-        BNNC_UNROLL for (int j = 0; j < vectors; j++)
-            *(ISA(matmul_any) *)(sums + i * MATMUL_COLUMNS + j * lanes) = sum[i][j];
+    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < vectors; j++) *
+        (ISA(matmul_any) *)(sums + i * MATMUL_COLUMNS + j * lanes) = sum[i][j];
 }
 
 #define MATMUL_TILE(mr, nb, name)                                                                                      \
-    static void ISA(matmul_##name)(const ISA(matmul_tile) * t, int64_t row, int64_t block) {                      \
+    static void ISA(matmul_##name)(const ISA(matmul_tile) *t, int64_t row, int64_t block) {                            \
         ISA(matmul_run_tile)(t, row, block, mr, nb);                                                                   \
     }
 MATMUL_TILE(MATMUL_MR, 3, many_x3)
@@ -67,7 +64,7 @@ MATMUL_TILE(1, 8, one_x8)
 MATMUL_TILE(1, 1, one_x1)
 #undef MATMUL_TILE
 
-static void ISA(matmul_slice)(const ISA(matmul_tile) * t, int64_t rows, int64_t blocks) {
+static void ISA(matmul_slice)(const ISA(matmul_tile) *t, int64_t rows, int64_t blocks) {
     int64_t row = 0;
     for (; row + MATMUL_MR <= rows; row += MATMUL_MR) {
         int64_t block = 0;
@@ -190,8 +187,8 @@ static void ISA(matmul_f32)(const void *args, int64_t begin, int64_t end, void *
         }
         for (int64_t from = 0; from < m->k; from += MATMUL_SLICE) {
             int64_t to = BNNC_MIN(m->k, from + MATMUL_SLICE);
-            ISA(matmul_tile)
-            t = {a + from, m->k, b + (column / 8 * m->k + from) * 8, (int64_t)m->k * 8, to - from, sums};
+            ISA(matmul_tile) t = {a + from,          m->k,      b + (column / 8 * m->k + from) * 8,
+                                  (int64_t)m->k * 8, to - from, sums};
             if (!m->packed_b) {
                 ISA(matmul_pack)(b, m->n, column, columns, from, to, packed);
                 t.b = packed;

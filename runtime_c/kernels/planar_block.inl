@@ -17,7 +17,7 @@ typedef struct {
     uint8_t rows01[32], row2_parities[32], behind[32];
 } PLANAR(forms);
 
-BNNC_INLINE void PLANAR(decode_16)(const uint16_t *codes, PLANAR(forms) * f) {
+BNNC_INLINE void PLANAR(decode_16)(const uint16_t *codes, PLANAR(forms) *f) {
     enum { STEP = BNNC_PLANAR_BYTES == 16 ? 16 : 32 };
     typedef uint16_t some_codes __attribute__((vector_size(STEP)));
     typedef uint16_t some_codes_any __attribute__((vector_size(STEP), aligned(1), may_alias));
@@ -29,7 +29,7 @@ BNNC_INLINE void PLANAR(decode_16)(const uint16_t *codes, PLANAR(forms) * f) {
     }
 }
 
-BNNC_INLINE void PLANAR(decode_4)(const uint16_t *codes, PLANAR(forms) * f) {
+BNNC_INLINE void PLANAR(decode_4)(const uint16_t *codes, PLANAR(forms) *f) {
     uint64_t c;
     memcpy(&c, codes, sizeof c);
     const uint64_t fields[3] = {c & 0x3838383838383838u, c << 3 & 0x3838383838383838u,
@@ -46,29 +46,29 @@ BNNC_INLINE void PLANAR(decode_4)(const uint16_t *codes, PLANAR(forms) * f) {
 #define BNNC_BEHIND(word, c) BNNC_FORM(word, f->behind[2 * (c)])
 
 BNNC_INLINE PLANAR(carry)
-    PLANAR(add_channel)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f, int channel) {
+    PLANAR(add_channel)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int channel) {
     const int base = channel / 3 * PLANAR(TRIPLE) + channel % 3 * PLANAR(CHANNEL);
     return PLANAR(quad)(s, BNNC_FORM(base, f->rows01[2 * channel]), BNNC_FORM(base + 8, f->rows01[2 * channel + 1]),
                         BNNC_FORM(base + 16, f->row2_parities[2 * channel]),
                         BNNC_FORM(base + 24, f->row2_parities[2 * channel + 1]));
 }
 
-BNNC_INLINE PLANAR(carry) PLANAR(add_2)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f, int k) {
+BNNC_INLINE PLANAR(carry) PLANAR(add_2)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int k) {
     PLANAR(carry) early = PLANAR(add_channel)(s, table, f, k);
     return PLANAR(join)(s, 0, early, PLANAR(add_channel)(s, table, f, k + 1));
 }
 
-BNNC_INLINE PLANAR(carry) PLANAR(add_4)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f, int k) {
+BNNC_INLINE PLANAR(carry) PLANAR(add_4)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int k) {
     PLANAR(carry) early = PLANAR(add_2)(s, table, f, k);
     return PLANAR(join)(s, 1, early, PLANAR(add_2)(s, table, f, k + 2));
 }
 
-BNNC_INLINE PLANAR(carry) PLANAR(add_8)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f, int k) {
+BNNC_INLINE PLANAR(carry) PLANAR(add_8)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int k) {
     PLANAR(carry) early = PLANAR(add_4)(s, table, f, k);
     return PLANAR(join)(s, 2, early, PLANAR(add_4)(s, table, f, k + 4));
 }
 
-BNNC_INLINE vbits PLANAR(add_block_16)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f) {
+BNNC_INLINE vbits PLANAR(add_block_16)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f) {
     enum { TRIPLE = PLANAR(TRIPLE), THIRD = 3 * PLANAR(CHANNEL), ROOT = PLANAR(ROOTS), NEXT = PLANAR(MAJORITY) + 2 };
     vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(ROOT + 8, 2), BNNC_BEHIND(ROOT + NEXT + 8, 5));
     PLANAR(carry)
@@ -82,7 +82,7 @@ BNNC_INLINE vbits PLANAR(add_block_16)(PLANAR(sums) * s, const vbits *table, con
 }
 
 /* The last channel of four stands behind the triple's parity. */
-BNNC_INLINE vbits PLANAR(add_block_4)(PLANAR(sums) * s, const vbits *table, const PLANAR(forms) * f) {
+BNNC_INLINE vbits PLANAR(add_block_4)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f) {
     enum { TRIPLE = PLANAR(TRIPLE), THIRD = 3 * PLANAR(CHANNEL), LAST = PLANAR(TRIPLE) + 2 };
     vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(TRIPLE, 1), BNNC_BEHIND(LAST + PLANAR(CHANNEL), 3));
     vbits rest = PLANAR(full_add)(s->plane + 1, BNNC_BEHIND(THIRD, 0), c);
@@ -106,13 +106,13 @@ typedef struct {
 } PLANAR(run);
 
 /* Into the second cache: in the first there is no room for more than tables. */
-BNNC_INLINE void PLANAR(fetch)(const PLANAR(run) * run, int32_t i) {
+BNNC_INLINE void PLANAR(fetch)(const PLANAR(run) *run, int32_t i) {
     for (int k = 0; k < 2; k++)
         for (int64_t j = 0; j < run->ahead_bytes && run->ahead[k]; j += 64)
             __builtin_prefetch(run->ahead[k] + i * run->ahead_stride + j, 0, 2);
 }
 
-BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) * run, const vbits *table, const uint16_t *codes, int channels) {
+BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int channels) {
     static const PLANAR(sums) none;
     const vbits *from = run->first ? none.plane : run->planes;
     const int64_t from_stride = run->first ? 0 : run->stride;
@@ -147,12 +147,12 @@ BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) * run, const vbits *table, 
     }
 }
 
-static __attribute__((noinline)) void PLANAR(add_block_of_16)(const PLANAR(run) * run, const vbits *table,
+static __attribute__((noinline)) void PLANAR(add_block_of_16)(const PLANAR(run) *run, const vbits *table,
                                                               const uint16_t *codes) {
     PLANAR(add_block)(run, table, codes, 16);
 }
 
-static __attribute__((noinline)) void PLANAR(add_block_of_4)(const PLANAR(run) * run, const vbits *table,
+static __attribute__((noinline)) void PLANAR(add_block_of_4)(const PLANAR(run) *run, const vbits *table,
                                                              const uint16_t *codes) {
     PLANAR(add_block)(run, table, codes, 4);
 }

@@ -38,20 +38,30 @@ BNNC_INLINE void PLANAR(plane_bytes)(const vbits *planes, int count, vbits *byte
     }
 }
 
-/* Sums as words in the order of the pixels. */
-static void PLANAR(natural_words)(const vbits *planes, int32_t count, uint16_t *words) {
+/* What vpermi2b takes from the low and the high bytes for pixels 16 * l on of a vector of each: two bytes
+ * of every lane; those it leaves out are left as they stand here. */
+BNNC_INLINE __m512i PLANAR(byte_pairs)(int l, int32_t left_out) {
+    const __m512i ramp = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i pairs = _mm512_or_si512(ramp, _mm512_slli_epi32(ramp, 8));
+    return _mm512_or_si512(pairs, _mm512_set1_epi32(left_out + 0x4000 + 0x1010 * l));
+}
+#define BNNC_LOWER_PAIRS 0x3333333333333333u
+
+/* The accumulators, 2 * sum - products, in the order of the pixels. */
+static void PLANAR(accumulators)(const vbits *planes, int32_t count, int32_t products, int32_t *to) {
     vbits low[8], high[8];
     PLANAR(plane_bytes)(planes, 8, low);
     if (count <= 12)
         PLANAR(plane_bytes)(planes + 8, 4, high);
     else
         PLANAR(plane_bytes)(planes + 8, 8, high);
-    for (int t = 0; t < 8; t++) {
-        uint8_t l[64], h[64];
-        memcpy(l, low + t, sizeof l);
-        memcpy(h, high + t, sizeof h);
-        for (int i = 0; i < 64; i++)
-            words[i / 16 * 128 + 16 * t + i % 16] = (uint16_t)(l[i] | h[i] << 8);
+    const __m512i n = _mm512_set1_epi32(products);
+    for (int l = 0; l < 4; l++) {
+        const __m512i pairs = PLANAR(byte_pairs)(l, 0);
+        for (int t = 0; t < 8; t++) {
+            __m512i sum = _mm512_mask2_permutex2var_epi8((__m512i)low[t], pairs, BNNC_LOWER_PAIRS, (__m512i)high[t]);
+            _mm512_store_si512(to + 128 * l + 16 * t, _mm512_sub_epi32(_mm512_add_epi32(sum, sum), n));
+        }
     }
 }
 
@@ -165,19 +175,24 @@ static void PLANAR(words)(const vbits *planes, int32_t count, vbits *words) {
     }
 }
 
-/* Sums as words in the order of the pixels. */
-static void PLANAR(natural_words)(const vbits *planes, int32_t count, uint16_t *to) {
+/* Where the pixels of words[8 * j + i] come to lie once widened: those of its lower halves from this
+ * one on, those of its upper halves eight behind. */
+BNNC_INLINE int PLANAR(pixel_of)(int i, int j) {
+    return BNNC_PLANAR_BYTES == 32 ? 16 * i + 128 * j : 16 * i + 4 * j;
+}
+
+/* The accumulators, 2 * sum - products, in the order of the pixels. */
+static void PLANAR(accumulators)(const vbits *planes, int32_t count, int32_t products, int32_t *to) {
+    typedef int32_t integers __attribute__((vector_size(BNNC_PLANAR_BYTES), may_alias));
+    const vbits zero = {0};
     vbits words[16];
     PLANAR(words)(planes, count, words);
-    for (int k = 0; k < 8; k++) {
-#if BNNC_PLANAR_BYTES == 32
-        for (int half = 0; half < 2; half++)
-            *(vbits_any *)(to + 128 * half + 16 * k) =
-                (vbits)_mm256_permute4x64_epi64((__m256i)words[8 * half + k], 0xD8);
-#else
-        *(vbits_any *)(to + 16 * k) = BNNC_INTERLEAVE(lo, 64, words[k], words[8 + k]);
-        *(vbits_any *)(to + 16 * k + 8) = BNNC_INTERLEAVE(hi, 64, words[k], words[8 + k]);
-#endif
+    for (int k = 0; k < 16; k++) {
+        integers first = (integers)BNNC_INTERLEAVE(lo, 16, words[k], zero);
+        integers second = (integers)BNNC_INTERLEAVE(hi, 16, words[k], zero);
+        int32_t *at = to + PLANAR(pixel_of)(k % 8, k / 8);
+        *(integers *)(void *)at = first + first - products;
+        *(integers *)(void *)(at + 8) = second + second - products;
     }
 }
 #endif
@@ -240,7 +255,7 @@ typedef struct {
     vfloats offset, scale, bias, threshold;
 } PLANAR(channel);
 
-BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) * r, int32_t half, int32_t c) {
+BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) *r, int32_t half, int32_t c) {
     const float a = ((const float *)r->affine->a)[c], b = ((const float *)r->affine->b)[c];
     PLANAR(channel) k;
     k.scale = PLANAR(set_floats)(2 * a);
@@ -255,7 +270,7 @@ BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) * r, int32
 }
 
 /* The affine step's value of 2^23 + q (+ h less, after relu). */
-BNNC_INLINE vfloats PLANAR(affine)(vfloats x, const PLANAR(channel) * k, int relu) {
+BNNC_INLINE vfloats PLANAR(affine)(vfloats x, const PLANAR(channel) *k, int relu) {
 #if BNNC_PLANAR_BYTES == 64
     if (relu)
         return (vfloats)_mm512_fmadd_ps((__m512)x, (__m512)k->scale, (__m512)k->offset) + k->bias;
@@ -284,7 +299,7 @@ BNNC_INLINE uint32_t PLANAR(compare)(vfloats v, vfloats t) {
 }
 
 /* Some pixels from `at` on: add, store and decide. */
-BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) * k, const float *add, float *store,
+BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) *k, const float *add, float *store,
                                            int64_t at, int relu) {
     vfloats y = PLANAR(affine)(x, k, relu) + *(const vfloats_any *)(add + at);
     *(vfloats_any *)(store + at) = y;
@@ -306,7 +321,7 @@ static PLANAR(half) PLANAR(half_of)(int32_t h) {
 }
 
 /* planes - h, or zero where that is negative, in one plane less. */
-BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(half) * half, vbits *to) {
+BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(half) *half, vbits *to) {
     __m512i carry = _mm512_set1_epi64(-1), sum[17];
     BNNC_PLANAR_UNROLL
     for (int k = 0; k < count; k++) {
@@ -320,9 +335,8 @@ BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(ha
 }
 
 /* One channel of a tile, whose sums have eight and `high` planes (one more before relu). */
-BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) * half,
-                                      const PLANAR(channel) * k, const float *add, float *store, uint8_t *bits,
-                                      int relu) {
+BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half, const PLANAR(channel) *k,
+                                      const float *add, float *store, uint8_t *bits, int relu) {
     vbits all[16], low[8], top[8];
     if (relu) {
         PLANAR(rectify)(planes, 8 + high + 1, half, all);
@@ -333,19 +347,15 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
     }
     PLANAR(plane_bytes)(all, 8, low);
     PLANAR(plane_bytes)(all + 8, high, top);
-    /* Lane i of the l-th: bytes i of 16-byte lane l of the low and of the high bytes; the upper half,
-     * which no mask selects, is left to make the float. */
-    __m512i index[4];
-    const __m512i ramp = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i pairs[4];
     for (int l = 0; l < 4; l++)
-        index[l] = _mm512_add_epi32(_mm512_add_epi32(ramp, _mm512_slli_epi32(ramp, 8)),
-                                    _mm512_set1_epi32(BNNC_MAGIC_BITS + 0x4000 + 0x1010 * l));
-    const __mmask64 lower = 0x3333333333333333u;
+        pairs[l] = PLANAR(byte_pairs)(l, BNNC_MAGIC_BITS);
     BNNC_PLANAR_UNROLL
     for (int t = 0; t < 8; t++) {
         BNNC_PLANAR_UNROLL
         for (int l = 0; l < 4; l++) {
-            vfloats x = (vfloats)_mm512_mask2_permutex2var_epi8((__m512i)low[t], index[l], lower, (__m512i)top[t]);
+            vfloats x =
+                (vfloats)_mm512_mask2_permutex2var_epi8((__m512i)low[t], pairs[l], BNNC_LOWER_PAIRS, (__m512i)top[t]);
             uint16_t some = (uint16_t)PLANAR(finish_floats)(x, k, add, store, 128 * l + 16 * t, relu);
             memcpy(bits + 16 * l + 2 * t, &some, sizeof some);
         }
@@ -362,7 +372,7 @@ static PLANAR(half) PLANAR(half_of)(int32_t h) {
 }
 
 /* words - h, or zero where that is negative. */
-BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) * half) {
+BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 #if BNNC_PLANAR_BYTES == 32
     return (vbits)_mm256_subs_epu16((__m256i)words, (__m256i)*half);
 #elif defined(__SSE2__)
@@ -373,22 +383,19 @@ BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) * half) {
 #endif
 }
 
-BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) * half, const PLANAR(channel) * k,
+BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *k,
                                       const float *add, float *store, uint8_t *bits, int relu) {
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
     for (int i = 0; i < 8; i++) {
         for (int j = 0; j < 2; j++) {
             vbits w = relu ? PLANAR(rectify)(words[8 * j + i], half) : words[8 * j + i];
             vfloats x0 = (vfloats)BNNC_INTERLEAVE(lo, 16, w, magic), x1 = (vfloats)BNNC_INTERLEAVE(hi, 16, w, magic);
-#if BNNC_PLANAR_BYTES == 32
-            const int octet = 16 * j + 2 * i, shift = 0;
-#else
-            const int octet = 2 * i, shift = 4 * j;
-#endif
-            uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, 8 * octet + shift, relu);
-            uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, 8 * octet + 8 + shift, relu);
-            bits[octet] = (uint8_t)(shift ? bits[octet] | b0 << shift : b0);
-            bits[octet + 1] = (uint8_t)(shift ? bits[octet + 1] | b1 << shift : b1);
+            const int at = PLANAR(pixel_of)(i, j), shift = at % 8;
+            uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, at, relu);
+            uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, at + 8, relu);
+            uint8_t *to = bits + at / 8;
+            to[0] = (uint8_t)(shift ? to[0] | b0 << shift : b0);
+            to[1] = (uint8_t)(shift ? to[1] | b1 << shift : b1);
         }
     }
 }
@@ -396,8 +403,9 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) * h
 #endif
 
 /* The same for any number of planes: those of zeros behind the last make it one of a few. */
-static void PLANAR(residual_channel)(const vbits *planes, int32_t count, const PLANAR(half) * half,
-                                     const PLANAR(channel) * k, const float *add, float *store, uint8_t *bits, int relu) {
+static void PLANAR(residual_channel)(const vbits *planes, int32_t count, const PLANAR(half) *half,
+                                     const PLANAR(channel) *k, const float *add, float *store, uint8_t *bits,
+                                     int relu) {
 #if BNNC_PLANAR_BYTES == 64
     const int high = count - 8 - relu;
 #define BNNC_ROW(relu)                                                                                                 \

@@ -32,7 +32,7 @@ BNNC_INLINE vbits PLANAR(half_add)(vbits *plane, vbits c) {
 }
 
 /* A carry of weight 2^from through the planes up to the one below `to`. */
-BNNC_INLINE vbits PLANAR(ripple)(PLANAR(sums) * s, int from, int to, vbits carry) {
+BNNC_INLINE vbits PLANAR(ripple)(PLANAR(sums) *s, int from, int to, vbits carry) {
     for (int k = from; k < to; k++)
         carry = PLANAR(half_add)(s->plane + k, carry);
     return carry;
@@ -60,27 +60,27 @@ BNNC_INLINE vbits PLANAR(add_carries)(vbits *plane, vbits early, vbits late) {
     return carry;
 }
 
-BNNC_INLINE PLANAR(carry) PLANAR(quad)(PLANAR(sums) * s, vbits w0, vbits w1, vbits w2, vbits w3) {
+BNNC_INLINE PLANAR(carry) PLANAR(quad)(PLANAR(sums) *s, vbits w0, vbits w1, vbits w2, vbits w3) {
     vbits early = PLANAR(full_add)(s->plane + 1, w0, w1);
     vbits late = PLANAR(full_add)(s->plane + 1, w2, w3);
     return PLANAR(add_carries)(s->plane + 2, early, late);
 }
 
 /* Of two subtrees of 2^height quads. */
-BNNC_INLINE PLANAR(carry) PLANAR(join)(PLANAR(sums) * s, int height, PLANAR(carry) early, PLANAR(carry) late) {
+BNNC_INLINE PLANAR(carry) PLANAR(join)(PLANAR(sums) *s, int height, PLANAR(carry) early, PLANAR(carry) late) {
     return PLANAR(add_carries)(s->plane + 3 + height, early, late);
 }
 
 /* The end of a tree of 2^height quads: its carry and a single one of weight `from`; returns what goes
  * beyond the low planes. */
-BNNC_INLINE vbits PLANAR(finish)(PLANAR(sums) * s, int height, PLANAR(carry) tree, int from, vbits single) {
+BNNC_INLINE vbits PLANAR(finish)(PLANAR(sums) *s, int height, PLANAR(carry) tree, int from, vbits single) {
     vbits early = PLANAR(ripple)(s, from, height + 3, single);
     vbits carry = PLANAR(add_carries)(s->plane + height + 3, early, tree);
     return PLANAR(ripple)(s, height + 4, PLANAR(LOW_PLANES), carry);
 }
 
 /* What two quads leave: one carry of weight 2^4. */
-BNNC_INLINE vbits PLANAR(settle)(PLANAR(sums) * s, PLANAR(carry) early, PLANAR(carry) late) {
+BNNC_INLINE vbits PLANAR(settle)(PLANAR(sums) *s, PLANAR(carry) early, PLANAR(carry) late) {
     return PLANAR(join)(s, 0, early, late);
 }
 
@@ -119,22 +119,22 @@ BNNC_INLINE PLANAR(carry) PLANAR(pair)(vbits x, vbits y) {
     return (PLANAR(carry)){x, x ^ y};
 }
 
-BNNC_INLINE PLANAR(carry) PLANAR(quad)(PLANAR(sums) * s, vbits w0, vbits w1, vbits w2, vbits w3) {
+BNNC_INLINE PLANAR(carry) PLANAR(quad)(PLANAR(sums) *s, vbits w0, vbits w1, vbits w2, vbits w3) {
     return PLANAR(add_pairs)(s->plane + 1, PLANAR(pair)(w0, w1), PLANAR(pair)(w2, w3));
 }
 
-BNNC_INLINE PLANAR(carry) PLANAR(join)(PLANAR(sums) * s, int height, PLANAR(carry) early, PLANAR(carry) late) {
+BNNC_INLINE PLANAR(carry) PLANAR(join)(PLANAR(sums) *s, int height, PLANAR(carry) early, PLANAR(carry) late) {
     return PLANAR(add_pairs)(s->plane + 2 + height, early, late);
 }
 
-BNNC_INLINE vbits PLANAR(finish)(PLANAR(sums) * s, int height, PLANAR(carry) tree, int from, vbits single) {
+BNNC_INLINE vbits PLANAR(finish)(PLANAR(sums) *s, int height, PLANAR(carry) tree, int from, vbits single) {
     vbits *plane = s->plane + height + 2;
     vbits c0 = PLANAR(half_add)(plane, PLANAR(ripple)(s, from, height + 2, single));
     vbits c1 = PLANAR(add_pair)(plane, tree);
     return PLANAR(ripple)(s, height + 4, PLANAR(LOW_PLANES), PLANAR(full_add)(plane + 1, c0, c1));
 }
 
-BNNC_INLINE vbits PLANAR(settle)(PLANAR(sums) * s, PLANAR(carry) early, PLANAR(carry) late) {
+BNNC_INLINE vbits PLANAR(settle)(PLANAR(sums) *s, PLANAR(carry) early, PLANAR(carry) late) {
     return PLANAR(add_pair)(s->plane + 3, PLANAR(join)(s, 0, early, late));
 }
 

@@ -55,7 +55,7 @@ BNNC_INLINE void PLANAR(parities)(vbits parity, vbits *words) {
 }
 
 /* One channel's words; returns the parity of its nine taps. */
-BNNC_INLINE vbits PLANAR(channel_words)(const uint8_t *plane, const PLANAR(window) * at, vbits *words) {
+BNNC_INLINE vbits PLANAR(channel_words)(const uint8_t *plane, const PLANAR(window) *at, vbits *words) {
     vbits parity[3];
     const uint8_t *row = plane + at->offset - at->row_bytes;
     for (int ky = 0; ky < 3; ky++, row += at->row_bytes) {
@@ -77,7 +77,7 @@ typedef struct {
 
 /* One channel's words, present or not. No tap of an absent one ever agrees with its weights, which
  * are all +1. */
-BNNC_INLINE vbits PLANAR(some_channel_words)(const PLANAR(channels) * x, int32_t c, const PLANAR(window) * at,
+BNNC_INLINE vbits PLANAR(some_channel_words)(const PLANAR(channels) *x, int32_t c, const PLANAR(window) *at,
                                              vbits *words) {
     if (c < x->count)
         return PLANAR(channel_words)(x->planes + c * x->plane_bytes, at, words);
@@ -87,14 +87,14 @@ BNNC_INLINE vbits PLANAR(some_channel_words)(const PLANAR(channels) * x, int32_t
 }
 
 /* Words of three channels from c on; returns the parity of all their taps. */
-BNNC_INLINE vbits PLANAR(triple_words)(const PLANAR(channels) * x, int32_t c, const PLANAR(window) * at, vbits *words) {
+BNNC_INLINE vbits PLANAR(triple_words)(const PLANAR(channels) *x, int32_t c, const PLANAR(window) *at, vbits *words) {
     vbits parity[3];
     for (int k = 0; k < 3; k++)
         parity[k] = PLANAR(some_channel_words)(x, c + k, at, words + k * PLANAR(CHANNEL));
     return PLANAR(majorities)(parity[0], parity[1], parity[2], words + 3 * PLANAR(CHANNEL));
 }
 
-static void PLANAR(build_table_16)(const PLANAR(channels) * x, const PLANAR(window) * window, vbits *table) {
+static void PLANAR(build_table_16)(const PLANAR(channels) *x, const PLANAR(window) *window, vbits *table) {
     const PLANAR(window) at = *window;
     vbits parity[6], *roots = table + PLANAR(ROOTS);
     for (int t = 0; t < 5; t++)
@@ -104,7 +104,7 @@ static void PLANAR(build_table_16)(const PLANAR(channels) * x, const PLANAR(wind
         PLANAR(parities)(PLANAR(majorities)(parity[k], parity[k + 1], parity[k + 2], roots), roots + PLANAR(MAJORITY));
 }
 
-static void PLANAR(build_table_4)(const PLANAR(channels) * x, const PLANAR(window) * window, vbits *table) {
+static void PLANAR(build_table_4)(const PLANAR(channels) *x, const PLANAR(window) *window, vbits *table) {
     const PLANAR(window) at = *window;
     PLANAR(parities)(PLANAR(triple_words)(x, 0, &at, table), table + PLANAR(TRIPLE));
     table += PLANAR(TRIPLE) + 2;

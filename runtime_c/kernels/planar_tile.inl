@@ -17,12 +17,11 @@ typedef uint64_t vbits_any __attribute__((vector_size(BNNC_PLANAR_BYTES), aligne
 /* What of scratch holds what. */
 typedef struct {
     vbits table[PLANAR(TABLE_WORDS)];
-    uint16_t words[8 * BNNC_PLANAR_BYTES];
-    int32_t sums[8 * BNNC_PLANAR_BYTES];
+    int32_t accumulators[8 * BNNC_PLANAR_BYTES];
     vbits planes[];
 } PLANAR(scratch);
 
-static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) * p, const ISA(planar_unit) * u) {
+static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) *p, const ISA(planar_unit) *u) {
     union {
         uint8_t bytes[BNNC_PLANAR_BYTES];
         vbits bits;
@@ -40,7 +39,7 @@ static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) * p, const ISA(pl
 
 /* ---- what becomes of the sums ---- */
 
-static void PLANAR(threshold_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const vbits *planes) {
+static void PLANAR(threshold_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const vbits *planes) {
     const bnnc_step *step = p->args->epilogue.steps;
     const int32_t products = 9 * p->args->shape.ic;
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
@@ -54,17 +53,14 @@ static void PLANAR(threshold_tile)(const ISA(planar_plan) * p, const ISA(planar_
 }
 
 /* Any epilogue, by way of integers. */
-static void PLANAR(integer_channel)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, int32_t channel,
-                                    const vbits *planes, PLANAR(scratch) * s) {
+static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, int32_t channel,
+                                    const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_conv_shape *shape = &p->args->shape;
-    const int32_t products = 9 * shape->ic;
-    PLANAR(natural_words)(planes, p->planes, s->words);
-    for (int32_t i = 0; i < 8 * BNNC_PLANAR_BYTES; i++)
-        s->sums[i] = 2 * s->words[i] - products;
+    PLANAR(accumulators)(planes, p->planes, 9 * shape->ic, s->accumulators);
     if (p->args->border)
-        ISA(planar_restore_border)(p, u, p->args->border + 9 * channel, s->sums);
+        ISA(planar_restore_border)(p, u, p->args->border + 9 * channel, s->accumulators);
     for (int32_t row = 0; row < u->rows; row++) {
-        const int32_t *sums = s->sums + row * p->row_bytes * 8;
+        const int32_t *sums = s->accumulators + row * p->row_bytes * 8;
         int64_t first = u->first + (int64_t)row * shape->ow;
         if (p->args->raw)
             memcpy(p->args->out + ((int64_t)u->batch_index * shape->oc + channel) * shape->oh * shape->ow + first, sums,
@@ -74,8 +70,8 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) * p, const ISA(planar
     }
 }
 
-static void PLANAR(residual_tile)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const PLANAR(residual) * r,
-                                  const vbits *planes, PLANAR(scratch) * s) {
+static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(residual) *r,
+                                  const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_conv_shape *shape = &p->args->shape;
     const int64_t pixels = (int64_t)shape->oh * shape->ow;
     const int32_t h = 9 * shape->ic / 2;
@@ -96,7 +92,7 @@ static void PLANAR(residual_tile)(const ISA(planar_plan) * p, const ISA(planar_u
 }
 
 /* Whether the epilogue is that of a residual block, on a whole tile. */
-static int PLANAR(match_residual)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, PLANAR(residual) * r) {
+static int PLANAR(match_residual)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, PLANAR(residual) *r) {
     const bnnc_epilogue *e = &p->args->epilogue;
     const bnnc_step *s = e->steps, *stop = s + e->count;
     if (p->args->raw || p->args->border || p->args->shape.ic % 2 || u->rows != 1 || u->count != 8 * BNNC_PLANAR_BYTES)
@@ -119,8 +115,8 @@ static int PLANAR(match_residual)(const ISA(planar_plan) * p, const ISA(planar_u
 }
 
 /* The output of a unit's channels, whose sums' planes begin at `planes`. */
-static void PLANAR(output)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, const vbits *planes,
-                           PLANAR(scratch) * s) {
+static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const vbits *planes,
+                           PLANAR(scratch) *s) {
     const bnnc_step *step = p->args->epilogue.steps;
     const int plain = !p->args->raw && !p->args->border;
     PLANAR(residual) r;
@@ -135,7 +131,7 @@ static void PLANAR(output)(const ISA(planar_plan) * p, const ISA(planar_unit) * 
 }
 
 /* Float tensors that the output adds and stores, at a channel of the unit. */
-static void PLANAR(look_ahead)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, PLANAR(run) * run) {
+static void PLANAR(look_ahead)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, PLANAR(run) *run) {
     const bnnc_epilogue *e = &p->args->epilogue;
     const int64_t pixels = (int64_t)e->height * e->width;
     const int64_t at = ((int64_t)u->batch_index * e->channels + u->channel) * pixels + u->first;
@@ -147,17 +143,17 @@ static void PLANAR(look_ahead)(const ISA(planar_plan) * p, const ISA(planar_unit
             run->ahead[n++] = (const char *)(t + at);
     }
     run->ahead_stride = pixels * (int64_t)sizeof(float);
-    run->ahead_bytes = (int64_t)u->rows * u->count * (int64_t)sizeof(float);
+    run->ahead_bytes = n ? (int64_t)u->rows * u->count * (int64_t)sizeof(float) : 0;
 }
 
 /* Add a block of `size` input channels from `c` on to the sums of channels [first, first + count) of a unit. */
-static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) * p, int32_t c, int32_t size, vbits *planes, int32_t count) {
+static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) *p, int32_t c, int32_t size, vbits *planes, int32_t count) {
     int32_t before = ISA(planar_bits)(9 * c), after = ISA(planar_bits)(9 * BNNC_MIN(c + size, p->args->shape.ic));
     int32_t high = BNNC_MAX(0, before - 8), then = BNNC_MAX(0, after - 8);
     return (PLANAR(run)){planes, p->plane_stride, count, c == 0, high, then > high, {NULL, NULL}, 0, 0};
 }
 
-static void PLANAR(run_block)(const PLANAR(run) * run, const vbits *table, const uint16_t *codes, int32_t size) {
+static void PLANAR(run_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int32_t size) {
     if (size == 16)
         PLANAR(add_block_of_16)(run, table, codes);
     else
@@ -168,7 +164,7 @@ static void PLANAR(run_block)(const PLANAR(run) * run, const vbits *table, const
  * fetched ahead for them stay near, many enough that fetching is done when they are wanted. */
 enum { PLANAR(LAST_RUN) = 64 };
 
-static void PLANAR(conv_unit)(const ISA(planar_plan) * p, const ISA(planar_unit) * u, void *scratch) {
+static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, void *scratch) {
     PLANAR(scratch) *s = scratch;
     const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
     const PLANAR(window) window = PLANAR(window_of)(p, u);
@@ -200,7 +196,7 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) * p, const ISA(planar_unit)
 }
 
 /* Planes that no block reaches are read as zeros when the sums are. */
-static void PLANAR(clear_planes)(const ISA(planar_plan) * p, void *scratch) {
+static void PLANAR(clear_planes)(const ISA(planar_plan) *p, void *scratch) {
     PLANAR(scratch) *s = scratch;
     for (int32_t c = 0; c < p->part; c++)
         for (int32_t k = p->planes; k < p->plane_stride; k++)
@@ -214,6 +210,7 @@ static const ISA(planar_width) PLANAR(width) = {sizeof(PLANAR(scratch)), PLANAR(
 #undef BNNC_MAGIC
 #undef BNNC_MAGIC_BITS
 #undef BNNC_INTERLEAVE
+#undef BNNC_LOWER_PAIRS
 #undef BNNC_INTERLEAVE_lo
 #undef BNNC_INTERLEAVE_hi
 #undef vbits

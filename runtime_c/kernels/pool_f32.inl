@@ -1,8 +1,12 @@
 /* max_pool_f32, average_pool_f32.
  *
- * A window is separable: the rows under a row of outputs are combined first, into one padded row in
- * scratch; that is split by stride, and the columns are combined from its planes at unit stride.
+ * Small windows at stride 1 or 2 are combined tap by tap, in registers. Larger ones are taken apart:
+ * the rows under a row of outputs are combined first, into one padded row in scratch; that is split by
+ * stride, and the columns are combined from its planes at unit stride.
  */
+
+/* Taps up to which a window is small. */
+#define POOL_TAPS 12
 
 /* Floats of a padded row, at most; output columns are cut accordingly. */
 #define POOL_ROW (48 << 10)
@@ -100,14 +104,58 @@ BNNC_INLINE void ISA(pool_row)(const bnnc_conv_shape *s, const float *x, int64_t
     }
 }
 
+/* A vector of outputs of a small window, for columns from i on; `whole` where all it reads is inside. */
+BNNC_INLINE vf32 ISA(pool_step)(const bnnc_conv_shape *s, const float *const *rows, int32_t count, int32_t taps,
+                                int64_t i, const int stride, const int max, const int whole) {
+    const vf32 none = f32_set(max ? -INFINITY : 0);
+    vf32 v = none;
+    for (int32_t k = 0; k < count; k++)
+        for (int32_t kx = 0; kx < taps; kx++) {
+            int64_t at = i * stride + (int64_t)kx * s->dilation_w - s->pad_left;
+            vf32 a = whole ? f32_load(rows[k] + at) : ISA(load_window)(rows[k], at, s->iw, none);
+            if (stride == 2) {
+                int64_t next = at + BNNC_LANES;
+                vf32 b = whole ? f32_load(rows[k] + next) : ISA(load_window)(rows[k], next, s->iw, none);
+                a = ISA(even)(a, b);
+            }
+            v = ISA(pool_combine)(v, a, max);
+        }
+    return v;
+}
+
+/* A row of outputs of a small window. */
+BNNC_INLINE void ISA(pool_small)(const bnnc_conv_shape *s, const float *x, int64_t y, float *out, const int stride,
+                                 const int max) {
+    const float *rows[POOL_TAPS];
+    int32_t count = 0;
+    for (int32_t ky = 0; ky < s->kh; ky++) {
+        int64_t iy = y * s->stride_h + (int64_t)ky * s->dilation_h - s->pad_top;
+        if (iy >= 0 && iy < s->ih)
+            rows[count++] = x + iy * s->iw;
+    }
+    int64_t right = (int64_t)(s->kw - 1) * s->dilation_w - s->pad_left + stride * BNNC_LANES;
+    for (int64_t i = 0; i < s->ow; i += BNNC_LANES) {
+        int whole = i * stride >= s->pad_left && i * stride + right <= s->iw && i + BNNC_LANES <= s->ow;
+        if (whole)
+            f32_store(out + i, ISA(pool_step)(s, rows, count, i, stride, max, 1));
+        else
+            f32_store_n(out + i, ISA(pool_step)(s, rows, count, i, stride, max, 0), BNNC_MIN(BNNC_LANES, s->ow - i));
+    }
+}
+
 BNNC_INLINE void ISA(pool)(const bnnc_pool_args *args, int64_t begin, int64_t end, float *scratch, const int max) {
     const bnnc_conv_shape *s = &args->shape;
     int64_t columns = ISA(pool_columns)(s);
+    int small = s->kh <= POOL_TAPS && s->kw <= POOL_TAPS && s->kh * s->kw <= POOL_TAPS && s->stride_w <= 2;
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t y = unit % s->oh;
         const float *x = args->x + unit / s->oh * s->ih * s->iw;
         float *out = args->out + unit * s->ow;
-        for (int64_t x0 = 0; x0 < s->ow; x0 += columns)
+        if (small && s->stride_w == 1)
+            ISA(pool_small)(s, x, y, out, 1, max);
+        else if (small)
+            ISA(pool_small)(s, x, y, out, 2, max);
+        for (int64_t x0 = 0; !small && x0 < s->ow; x0 += columns)
             ISA(pool_row)(s, x, y, x0, BNNC_MIN(columns, s->ow - x0), scratch, out + x0, max);
     }
 }
@@ -116,14 +164,26 @@ BNNC_INLINE void ISA(pool)(const bnnc_pool_args *args, int64_t begin, int64_t en
 static void ISA(pool_divide)(const bnnc_pool_args *args, int64_t unit) {
     const bnnc_conv_shape *s = &args->shape;
     float *out = args->out + unit * s->ow;
-    int64_t y = unit % s->oh, whole = s->kh * s->kw;
-    int32_t rows = ISA(taps_inside)(y * s->stride_h - s->pad_top, s->kh, s->dilation_h, s->ih);
+    int64_t y = unit % s->oh;
+    int64_t rows =
+        args->count_pad ? s->kh : ISA(taps_inside)(y * s->stride_h - s->pad_top, s->kh, s->dilation_h, s->ih);
+    /* Columns [low, high) have every tap inside. */
+    int64_t first = s->pad_left, last = s->iw + s->pad_left - (int64_t)(s->kw - 1) * s->dilation_w;
+    int64_t low = BNNC_MIN(BNNC_CEIL_DIV(first, s->stride_w), s->ow);
+    int64_t high = BNNC_MAX(BNNC_MIN(BNNC_CEIL_DIV(last, s->stride_w), s->ow), low);
+    if (args->count_pad) {
+        low = 0;
+        high = s->ow;
+    }
+    float whole = (float)(BNNC_MAX(1, rows * s->kw));
     for (int64_t x = 0; x < s->ow; x++) {
-        int64_t left = x * s->stride_w - s->pad_left;
-        int64_t inside = rows * s->kw;
-        if (left < 0 || left + (int64_t)(s->kw - 1) * s->dilation_w >= s->iw)
-            inside = rows * ISA(taps_inside)(left, s->kw, s->dilation_w, s->iw);
-        out[x] /= (float)(args->count_pad ? whole : BNNC_MAX(1, inside));
+        if (x == low)
+            for (; x < high; x++)
+                out[x] /= whole;
+        if (x == s->ow)
+            break;
+        int64_t inside = rows * ISA(taps_inside)(x * s->stride_w - s->pad_left, s->kw, s->dilation_w, s->iw);
+        out[x] /= (float)BNNC_MAX(1, inside);
     }
 }
 
@@ -147,4 +207,5 @@ static void ISA(average_pool_f32)(const void *args, int64_t begin, int64_t end, 
     }
 }
 
+#undef POOL_TAPS
 #undef POOL_ROW

@@ -40,8 +40,8 @@ static void ISA(resize_points)(const bnnc_resize_args *r, const float *x, int64_
         for (int32_t t = 0; t < r->taps_w; t++) {
             float column = 0;
             for (int32_t u = 0; u < r->taps_h; u++)
-                column += r->wy[y * r->taps_h + u] *
-                          x[(int64_t)r->iy[y * r->taps_h + u] * r->iw + r->ix[i * r->taps_w + t]];
+                column +=
+                    r->wy[y * r->taps_h + u] * x[(int64_t)r->iy[y * r->taps_h + u] * r->iw + r->ix[i * r->taps_w + t]];
             sum += column * r->wx[i * r->taps_w + t];
         }
         out[i] = sum;

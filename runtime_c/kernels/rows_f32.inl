@@ -94,25 +94,25 @@ BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
 }
 #endif
 
-/* Lane i is row[at + i] where that lies in [0, width), else 0; nothing else is read. */
-BNNC_INLINE vf32 ISA(load_window)(const float *row, int64_t at, int64_t width) {
+/* Lane i is row[at + i] where that lies in [0, width), else that of `none`; nothing else is read. */
+BNNC_INLINE vf32 ISA(load_window)(const float *row, int64_t at, int64_t width, vf32 none) {
     if (at >= 0 && at + BNNC_LANES <= width)
         return f32_load(row + at);
 #if BNNC_VEC_BYTES == 64
     const int64_t low = BNNC_MIN(BNNC_MAX(-at, 0), 16), high = BNNC_MIN(BNNC_MAX(width - at, 0), 16);
-    return (vf32)_mm512_maskz_loadu_ps((__mmask16)((1u << high) - 1u & ~((1u << low) - 1u)), row + at);
+    __mmask16 inside = (__mmask16)(((1u << high) - 1u) & ~((1u << low) - 1u));
+    return (vf32)_mm512_mask_loadu_ps((__m512)none, inside, row + at);
 #elif BNNC_VEC_BYTES == 32
-    const int low = (int)BNNC_MAX(-at, -1), high = (int)BNNC_MIN(width - at, 8);
+    const int low = (int)BNNC_MIN(BNNC_MAX(-at, -1), 8), high = (int)BNNC_MAX(BNNC_MIN(width - at, 8), 0);
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i inside = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(low), lane),
                                          _mm256_cmpgt_epi32(_mm256_set1_epi32(high), lane));
-    return (vf32)_mm256_maskload_ps(row + at, inside);
+    return f32_select((vi32)inside, (vf32)_mm256_maskload_ps(row + at, inside), none);
 #else
-    vf32 v = {0};
     for (int64_t i = 0; i < BNNC_LANES; i++)
         if (at + i >= 0 && at + i < width)
-            v[i] = row[at + i];
-    return v;
+            none[i] = row[at + i];
+    return none;
 #endif
 }
 
@@ -176,8 +176,7 @@ typedef struct {
     int64_t width;
 } ISA(flat);
 
-BNNC_INLINE ISA(flat)
-    ISA(plan_flat)(int64_t ih, int64_t iw, int64_t first, int64_t count, int64_t up, int64_t shift) {
+BNNC_INLINE ISA(flat) ISA(plan_flat)(int64_t ih, int64_t iw, int64_t first, int64_t count, int64_t up, int64_t shift) {
     int64_t low = BNNC_MIN(BNNC_MAX(-up * iw - first, 0), count);
     int64_t high = BNNC_MAX(BNNC_MIN((ih - up) * iw - first, count), low);
     int64_t columns = BNNC_MIN(shift < 0 ? -shift : shift, iw);
@@ -197,6 +196,7 @@ BNNC_INLINE void ISA(take_flat)(const ISA(flat) *f, float *restrict to, const fl
     if (f->high < f->count)
         ISA(fill_row)(to + f->high, 0, f->count - f->high);
     for (int64_t k = 0; k < f->columns; k++)
-        for (int64_t i = f->column + k < f->width ? f->column + k : f->column + k - f->width; i < f->count; i += f->width)
+        for (int64_t i = f->column + k < f->width ? f->column + k : f->column + k - f->width; i < f->count;
+             i += f->width)
             to[i] = 0;
 }

@@ -133,7 +133,8 @@ def test_sparse_initializers_become_dense() -> None:
     [
         ([4], [4], "has an index outside 4"),
         ([4], [-1], "has an index outside 4"),
-        ([2**20, 2**20], [1], "is too large"),
+        ([2**20, 2**20], [1], "elements, more than 2.31"),
+        ([2**14, 2**14], [1], "is too large"),
         ([-4], [1], "has the shape -4"),
         ([4], [1, 2], "has indices that do not fit its values"),
     ],
@@ -147,7 +148,7 @@ def test_malformed_sparse_tensors_are_refused(
         dims,
     )
     node = helper.make_node("Constant", [], ["c"], sparse_value=sparse)
-    with pytest.raises(ModelError, match=rf"c: sparse tensor 'v' .*{message}|c: .*{message}"):
+    with pytest.raises(ModelError, match=rf"^c: (sparse )?tensor 'v' .*{message}"):
         load(model_of([node], [], ["c"]))
 
 
@@ -156,6 +157,8 @@ def test_malformed_sparse_tensors_are_refused(
     [
         (TensorProto(data_type=1, dims=[3], raw_data=b"12345678"), "needs 12 bytes, but has 8"),
         (TensorProto(data_type=1, dims=[3], float_data=[1, 2]), "of shape 3 has 2 elements"),
+        (TensorProto(data_type=1, dims=[1] * 9, float_data=[1]), "has 9 axes; at most 8 work"),
+        (TensorProto(data_type=1, dims=[0, 2**62]), "elements, more than 2.31"),
         (TensorProto(data_type=1, dims=[2**40, 2**40]), "elements, more than 2.31"),
         (TensorProto(data_type=1, dims=[-3], float_data=[1]), "has the shape -3"),
         (TensorProto(data_type=0, dims=[1], float_data=[1]), "has elements of type UNDEFINED"),

@@ -453,6 +453,38 @@ REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
         True,
         "ONNX Sign gives 0 at 0 (--sign-zero strict)",
     ),
+    "ONNX Sign, padded": (
+        lambda m: m(
+            "Conv",
+            m("Pad", m("Sign", m.x), pads=(0, 0, 1, 1, 0, 0, 1, 1)),
+            random_signs(3, 4, 3, 3),
+        ),
+        True,
+        "ONNX Sign gives 0 at 0 (--sign-zero strict)",
+    ),
+    "ONNX Sign, and real weights": (
+        lambda m: m("Conv", m("Sign", m.x), np.random.default_rng(0).normal(size=(3, 4, 3, 3))),
+        True,
+        "its weights are real numbers",
+    ),
+    "two-bit activations": (
+        lambda m: m(
+            "Conv",
+            m("Round", m("Clip", m.x, min=0.0, max=3.0)),
+            random_signs(3, 4, 3, 3),
+        ),
+        True,
+        "its input takes 4 values",
+    ),
+    "infinite": (
+        lambda m: m(
+            "Conv",
+            m("Where", m("Less", m.x, 0), -np.inf, 1),
+            random_signs(3, 4, 3, 3),
+        ),
+        False,
+        "its input takes any value: it comes from Where 'Where'",
+    ),
     "transposed": (
         lambda m: m("ConvTranspose", m("Sign", m.x, zero=1), random_signs(4, 3, 2, 2)),
         True,

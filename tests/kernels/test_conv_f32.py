@@ -1,4 +1,4 @@
-"""conv_f32 and conv_f32_winograd: float convolutions with fused epilogues, on every instruction set."""
+"""conv_f32 and conv_f32_winograd: convolutions and their epilogues, on every instruction set."""
 
 from __future__ import annotations
 

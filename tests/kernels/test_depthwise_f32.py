@@ -68,3 +68,63 @@ def test_any_geometry_and_epilogue(
 @pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
 def test_wide_rows_and_large_windows(isa: Isa, g: Geometry, program: tuple[str, ...]) -> None:
     check(isa, g, program, [0.2, 0.7], 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 2), st.integers(1, 70), st.integers(1, 40), st.integers(1, 140)),
+    multiplier=st.sampled_from([1, 1, 2]),
+    stride=st.sampled_from([1, 2, 2]),
+    pads=st.tuples(*[st.integers(0, 3)] * 3),
+    pool=st.sampled_from([(2, 2), (2, 2), (3, 3), (1, 4)]),
+    program=programs(),
+    cuts=splits(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_pooled_windows(
+    isa: Isa,
+    sizes: tuple[int, int, int, int],
+    multiplier: int,
+    stride: int,
+    pads: tuple[int, int, int],
+    pool: tuple[int, int],
+    program: tuple[str, ...],
+    cuts: list[float],
+    seed: int,
+) -> None:
+    batch, channels, ih, iw = sizes
+    ih, iw = max(ih, 3 - pads[0] - pads[1]), max(iw, 2 - pads[2])
+    g = Geometry(
+        batch,
+        channels,
+        channels,
+        channels * multiplier,
+        ih,
+        iw,
+        strides=(stride, stride),
+        pads=(pads[0], 1, pads[1], pads[2]),
+    )
+    rng = np.random.default_rng(seed)
+    raw_size = ih + pool[0] - 1, iw + pool[1] - 1
+    x = rng.standard_normal((batch, channels, *raw_size)).astype(np.float32)
+    w = rng.standard_normal((g.oc, 1, 3, 3)).astype(np.float32)
+    bias = rng.standard_normal(g.oc).astype(np.float32)
+    case = Case(program, (batch, g.oc, g.oh, g.ow), rng)
+    args = Arguments(
+        "bnnc_conv_f32_args",
+        shape=g.struct(ih=raw_size[0], iw=raw_size[1]),
+        x=x,
+        w=w,
+        bias=bias,
+        epilogue=case.epilogue(),
+        pool_h=pool[0],
+        pool_w=pool[1],
+    )
+    isa.run("pooled_depthwise_f32", args, cuts)
+    pooled = Geometry(1, 1, 1, 1, *raw_size, kernel=pool).windows(x).max(axis=(0, 1))
+    windows = np.repeat(g.windows(pooled), multiplier, axis=3)
+    raw = np.einsum("yxncpq,cyx->ncpq", windows, w[:, 0].astype(np.float64))
+    case.check(raw + bias[:, None, None])
+    before = case.raw_outputs()
+    isa.run("pooled_depthwise_f32", args)
+    assert case.raw_outputs() == before, "the result depends on how the work is divided"

@@ -16,10 +16,11 @@ def _planar_fits(node: Node) -> bool:
     attrs = node.attrs
     geometry = (attrs["strides"], attrs["pads"], attrs["dilations"], attrs["group"])
     weights = node.operand(1).shape
+    ic, height, width = (*node.operand(0).shape[1:], 1, 1)[:3]
     return (
         geometry == ((1, 1), (1, 1, 1, 1), (1, 1), 1)
         and weights[2:] == (3, 3)
-        and bits.planar_pays(*node.operand(0).shape[1:], weights[0], attrs["pad"])
+        and bits.planar_pays(ic, height, width, weights[0], attrs["pad"])
     )
 
 
@@ -33,7 +34,7 @@ def _emit(kernel: str, node: Node, emitter: Emitter) -> None:
     emitter.call(
         kernel,
         "bnnc_binary_conv_args",
-        epilogue=None if raw else node,
+        None if raw else node,
         shape=conv_shape(node, weights.shape[2:], groups),
         x=emitter.address(node.operand(0)),
         w=emitter.pack(bits.pack_planar(weights) if planar else bits.pack_nhwc(weights)),

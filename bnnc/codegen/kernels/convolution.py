@@ -61,7 +61,7 @@ def _emit_conv(kernel: str, packed: np.ndarray, node: Node, emitter: Emitter) ->
     emitter.call(
         kernel,
         "bnnc_conv_f32_args",
-        epilogue=node,
+        node,
         shape=conv_shape(node, (height, width), node.attrs["group"]),
         x=emitter.address(node.operand(0)),
         w=emitter.pack(packed),
@@ -180,7 +180,7 @@ def _matmul(node: Node, emitter: Emitter) -> None:
     emitter.call(
         "matmul_f32",
         "bnnc_matmul_args",
-        epilogue=node if steps else None,
+        node if steps else None,
         batch=batch,
         m=m,
         n=n,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnnc.codegen.emitter import Call, Emitter, element_type, function, layout, stored
+from bnnc.codegen.emitter import Call, Emitter, Field, element_type, function, layout, stored
 from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.ir.graph import Node, Value
 from bnnc.ir.op import Flow
@@ -23,7 +23,7 @@ _UNARY = tuple(
 
 def _map(node: Node, emitter: Emitter) -> None:
     x = node.operand(0)
-    emitter.call("map_f32", "bnnc_map_args", epilogue=node, batch=x.shape[0], x=emitter.address(x))
+    emitter.call("map_f32", "bnnc_map_args", node, batch=x.shape[0], x=emitter.address(x))
 
 
 def _batch_norm(node: Node, emitter: Emitter) -> None:
@@ -32,7 +32,7 @@ def _batch_norm(node: Node, emitter: Emitter) -> None:
     assert scale is not None and bias is not None and mean is not None and var is not None
     factor = scale.astype(np.float64) / np.sqrt(var.astype(np.float64) + node.attrs["epsilon"])
     shift = bias - mean * factor
-    emitter.call("map_f32", "bnnc_map_args", epilogue=node, batch=x.shape[0], x=emitter.address(x))
+    emitter.call("map_f32", "bnnc_map_args", node, batch=x.shape[0], x=emitter.address(x))
     a, b = (emitter.pack(v.astype(np.float32)) for v in (factor, shift))
     emitter.calls[-1].steps.insert(0, f"{{.kind = BNNC_STEP_AFFINE, .a = {a}, .b = {b}}}")
 
@@ -72,7 +72,7 @@ def broadcast_strides(value: Value, shape: tuple[int, ...]) -> list[int]:
 def _broadcast(node: Node, emitter: Emitter) -> None:
     shape = node.output.shape or (1,)
     operands = [node.operand(slot) for slot in range(len(node.inputs))]
-    fields: dict[str, str | int | list[int]] = {}
+    fields: dict[str, Field] = {}
     for name, value in zip("xyz", operands):
         fields[f"{name}_strides"] = broadcast_strides(value, shape)
         fields[name] = emitter.address(value)

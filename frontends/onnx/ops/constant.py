@@ -51,7 +51,8 @@ def _constant_of_shape(call: Call) -> Value:
     if any(size < 0 for size in shape) or value.size != 1:
         raise call.error(f"has shape {dims(shape)} and a value of shape {dims(value.shape)}")
     _refuse_large(call, math.prod(shape) * value.itemsize)
-    return call.constant(np.full(shape, value.reshape(()), value.dtype))
+    (array,) = compute(lambda: [np.full(shape, value.reshape(()), value.dtype)])
+    return call.constant(array)
 
 
 def _range(call: Call) -> Value:

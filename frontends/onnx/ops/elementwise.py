@@ -64,7 +64,7 @@ def _dropout(call: Call) -> list[Value | None]:
     if training is not None and (training.data is None or bool(training.data.any())):
         raise call.unsupported("is in training mode", hint="export the model for inference")
     mask = None
-    if call.wants(1) and call.version >= 10:
+    if call.wants(1) and call.version >= 12:
         mask = call.add("Expand", call.constant(np.True_), shape=x.shape)
     return [x, mask]
 

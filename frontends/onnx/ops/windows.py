@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bnnc.errors import UnsupportedError
 from bnnc.frontends.onnx.call import Call
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
 
 LARGEST = 2**31 - 1
+"""No stride, dilation or pad is larger: the generated C counts in 32 bits."""
+
 LARGEST_KERNEL = 2**15
+"""No kernel is longer; padding would let a hostile one be of any size."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_windows(call: Call, x: Value, kernel: Sequence[int]) -> Windows:
     """
     axes = len(x.shape) - 2
     if axes > 2:
-        raise UnsupportedError(f"{call.op} over {axes} axes is not supported; one or two are")
+        raise call.unsupported(f"over {axes} axes is not supported; one or two are")
     if axes < 1:
         raise call.error(f"needs an input of 3 or 4 axes, but it is {dims(x.shape)}")
 

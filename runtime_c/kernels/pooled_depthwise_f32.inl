@@ -1,0 +1,102 @@
+/* pooled_depthwise_f32: the largest of every window at stride 1, and a 3x3 convolution of every channel
+ * over these: a pooling without aliasing. The rows between the two stay in the first level of cache. */
+#define POOLED_UNITS 16
+/* Pooled rows kept: those under a row of outputs, rounded up. */
+#define POOLED_ROWS 4
+
+/* Columns from i on of the largest values of windows whose first row is `x`; `whole` where all that is
+ * read lies in the row. */
+BNNC_INLINE vf32 ISA(pooled_step)(const float *x, int64_t width, int64_t i, int32_t pool_h, int32_t pool_w,
+                                  const int whole) {
+    const vf32 none = f32_set(-INFINITY);
+    vf32 v = none;
+    for (int32_t ky = 0; ky < pool_h; ky++, x += width)
+        for (int32_t kx = 0; kx < pool_w; kx++)
+            v = f32_max(v, whole ? f32_load(x + i + kx) : ISA(load_window)(x, i + kx, width, none));
+    return v;
+}
+
+/* A row of `count` largest values. */
+BNNC_INLINE void ISA(pooled_row)(const float *x, int64_t count, int32_t pool_h, int32_t pool_w, float *to) {
+    int64_t width = count + pool_w - 1, i = 0;
+    for (; i + BNNC_LANES <= count; i += BNNC_LANES)
+        f32_store(to + i, ISA(pooled_step)(x, width, i, pool_h, pool_w, 1));
+    if (i < count)
+        f32_store(to + i, ISA(pooled_step)(x, width, i, pool_h, pool_w, 0));
+}
+
+static void ISA(pooled_row_2x2)(const float *x, int64_t count, float *to) {
+    ISA(pooled_row)(x, count, 2, 2, to);
+}
+
+/* Output rows [y0, y1) of one channel. `rows` has room for the pooled rows and one of zeros. */
+static void ISA(pooled_band)(const bnnc_conv_f32_args *args, int32_t batch_index, int32_t channel, int64_t y0,
+                             int64_t y1, float *rows) {
+    const bnnc_conv_shape *s = &args->shape;
+    int64_t height = s->ih - args->pool_h + 1, width = s->iw - args->pool_w + 1, stride = width + BNNC_LANES;
+    const float *x =
+        args->x + ((int64_t)batch_index * s->ic + channel / (s->oc / s->groups)) * ((int64_t)s->ih * s->iw);
+    const float *w = args->w + (int64_t)channel * 9, *zeros = rows + POOLED_ROWS * stride;
+    float bias = args->bias ? args->bias[channel] : 0, low;
+    float *direct = ISA(plain_store)(&args->epilogue, &low, NULL);
+    if (direct)
+        direct += ((int64_t)batch_index * s->oc + channel) * s->oh * s->ow;
+    float v[BNNC_TILE] __attribute__((aligned(64)));
+    int64_t filled = 0, ready = -1; /* rows up to that one have been pooled */
+    for (int64_t y = y0; y < y1; y++) {
+        const float *in[3];
+        for (int32_t ky = 0; ky < 3; ky++) {
+            int64_t iy = y * s->stride_h + ky - s->pad_top;
+            float *row = rows + (iy & (POOLED_ROWS - 1)) * stride;
+            in[ky] = iy >= 0 && iy < height ? row : zeros;
+            if (in[ky] == zeros || iy <= ready)
+                continue;
+            if (args->pool_h == 2 && args->pool_w == 2)
+                ISA(pooled_row_2x2)(x + iy * s->iw, width, row);
+            else
+                ISA(pooled_row)(x + iy * s->iw, width, args->pool_h, args->pool_w, row);
+            ready = iy;
+        }
+        float *out = direct ? direct + y * s->ow : v + filled;
+        if (s->stride_w == 1)
+            ISA(depthwise_row_3x3s1)(in, width, w, bias, low, out, s->ow);
+        else
+            ISA(depthwise_row_3x3s2)(in, width, w, bias, low, out, s->ow);
+        filled += s->ow;
+        if (direct || (y + 1 < y1 && filled + s->ow <= BNNC_TILE))
+            continue;
+        ISA(epilogue_run)(&args->epilogue, batch_index, channel, (y + 1) * s->ow - filled, (int32_t)filled, v);
+        filled = 0;
+    }
+}
+
+/* Channels of a unit, and rows: as many units as are wanted, as few halos as can be. */
+BNNC_INLINE void ISA(pooled_unit)(const bnnc_conv_f32_args *args, int64_t *channels, int64_t *rows) {
+    const bnnc_conv_shape *s = &args->shape;
+    *channels = ISA(mixes_channels)(&args->epilogue) ? s->oc : 1;
+    *rows = BNNC_CEIL_DIV(s->oh, BNNC_CEIL_DIV(POOLED_UNITS, s->batch * (s->oc / *channels)));
+}
+
+static int64_t ISA(pooled_depthwise_f32_units)(const void *args) {
+    const bnnc_conv_shape *s = &((const bnnc_conv_f32_args *)args)->shape;
+    int64_t channels, rows;
+    ISA(pooled_unit)(args, &channels, &rows);
+    return s->batch * (s->oc / channels) * BNNC_CEIL_DIV(s->oh, rows);
+}
+
+static void ISA(pooled_depthwise_f32)(const void *args, int64_t begin, int64_t end, void *scratch) {
+    const bnnc_conv_shape *s = &((const bnnc_conv_f32_args *)args)->shape;
+    int64_t channels, rows;
+    ISA(pooled_unit)(args, &channels, &rows);
+    int64_t bands = BNNC_CEIL_DIV(s->oh, rows), splits = s->oc / channels;
+    memset(scratch, 0, (size_t)((POOLED_ROWS + 1) * (s->iw + BNNC_LANES)) * sizeof(float));
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t y0 = unit % bands * rows, first = unit / bands % splits * channels;
+        for (int64_t c = first; c < first + channels; c++)
+            ISA(pooled_band)(args, (int32_t)(unit / bands / splits), (int32_t)c, y0, BNNC_MIN(s->oh, y0 + rows),
+                             scratch);
+    }
+}
+
+#undef POOLED_UNITS
+#undef POOLED_ROWS
