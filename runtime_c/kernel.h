@@ -110,16 +110,17 @@ typedef struct {
 } bnnc_conv_f32_args;
 
 /* binary_conv_nhwc: x in bits_nhwc; w uint64 [oc][kh][kw][ceil(ic/g / 64)], padding bits 0.
- * binary_conv_planar: 3x3, stride 1, dilation 1, pads 1, one group; x in bits_planar;
- * w: uint16 [ic][oc], bit ky * 3 + kx set where the weight is +1.
+ * binary_conv_planar: 3x3, stride 1, dilation 1, pads 1, one group, ic at most 65535 / 9; x in
+ * bits_planar; w uint16, see kernels/planar_block.inl. A tensor that is added may be the one stored.
  * The accumulator is the sum over taps of x * w in -1/+1 arithmetic; a padded tap counts pad * w. */
 typedef struct {
     bnnc_conv_shape shape;
     const void *x;
     const void *w;
     int32_t pad; /* -1, 0 or 1 */
-    /* planar kernel with pad 0: int32 [oc][9], what to subtract where the window hangs over
-     * (row class top/middle/bottom) * 3 + (column class left/middle/right); else NULL. */
+    /* planar kernel with pad 0 or -1: int32 [oc][9], what to subtract where the window hangs over, by
+     * (row class top/middle/bottom) * 3 + (column class left/middle/right); oh and ow are at least 2.
+     * Else NULL. */
     const int32_t *border;
     int32_t raw; /* nonzero: no epilogue, store int32 accumulators [oc][oh][ow] to out */
     int32_t *out;

@@ -6,6 +6,10 @@
  * closes the job or does not take part; the caller therefore waits for those who work, never for
  * one that the system has not woken yet. Ranges of units are claimed from `next`, the larger the
  * more is left.
+ *
+ * Why not OpenMP: a library must depend on libc alone, run next to whatever threads its program has
+ * without spinning at their cost, be shared by several models, and go on working in a forked child.
+ * Its runtimes do none of these; here they are two hundred lines.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -19,6 +19,7 @@ from bnnc.passes.fold_batchnorm import fold_batchnorm
 from bnnc.passes.fold_constants import fold_constants
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
+from bnnc.passes.fuse_pools import fuse_pools
 from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
@@ -45,6 +46,7 @@ LOWERING: tuple[Pass, ...] = (
     fold_pad,
     fold_batchnorm,
     fuse_epilogues,
+    fuse_pools,
     merge_branches,
 )
 

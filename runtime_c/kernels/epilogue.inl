@@ -201,7 +201,8 @@ static void ISA(run_step)(const ISA(row) *r, const bnnc_step *s, float *v, ISA(r
         int32_t i = 0;
         for (; i <= count - BNNC_LANES; i += BNNC_LANES)
             f32_store(v + i, f32_load(v + i) * f32_load(t + i));
-        f32_store(v + i, f32_load(v + i) * f32_load_n(t + i, count - i));
+        if (i < count)
+            f32_store(v + i, f32_load(v + i) * f32_load_n(t + i, count - i));
         break;
     }
     case BNNC_STEP_SCALE: {

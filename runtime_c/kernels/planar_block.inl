@@ -100,17 +100,7 @@ typedef struct {
     int32_t count, first;
     /* how many planes beyond the low ones are in use, and whether the block reaches one more */
     int32_t high, grows;
-    /* memory the output of these channels will touch, to be fetched by then: bytes of each, or 0 */
-    const char *ahead[2];
-    int64_t ahead_stride, ahead_bytes;
 } PLANAR(run);
-
-/* Into the second cache: in the first there is no room for more than tables. */
-BNNC_INLINE void PLANAR(fetch)(const PLANAR(run) *run, int32_t i) {
-    for (int k = 0; k < 2; k++)
-        for (int64_t j = 0; j < run->ahead_bytes && run->ahead[k]; j += 64)
-            __builtin_prefetch(run->ahead[k] + i * run->ahead_stride + j, 0, 2);
-}
 
 BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int channels) {
     static const PLANAR(sums) none;
@@ -128,8 +118,6 @@ BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) *run, const vbits *table, c
             s.plane[k] = from[k];
         /* the next one's codes, so that their bytes have left the store queue when they are asked for */
         codes += i + 1 < run->count ? channels : 0;
-        if (run->ahead_bytes)
-            PLANAR(fetch)(run, i);
         vbits carry;
         if (channels == 16) {
             PLANAR(decode_16)(codes, decoded + (i + 1) % 2);

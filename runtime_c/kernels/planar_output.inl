@@ -386,7 +386,9 @@ BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *k,
                                       const float *add, float *store, uint8_t *bits, int relu) {
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
+    BNNC_PLANAR_UNROLL
     for (int i = 0; i < 8; i++) {
+        BNNC_PLANAR_UNROLL
         for (int j = 0; j < 2; j++) {
             vbits w = relu ? PLANAR(rectify)(words[8 * j + i], half) : words[8 * j + i];
             vfloats x0 = (vfloats)BNNC_INTERLEAVE(lo, 16, w, magic), x1 = (vfloats)BNNC_INTERLEAVE(hi, 16, w, magic);

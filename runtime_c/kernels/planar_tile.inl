@@ -130,27 +130,30 @@ static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u,
     }
 }
 
-/* Float tensors that the output adds and stores, at a channel of the unit. */
-static void PLANAR(look_ahead)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, PLANAR(run) *run) {
+/* Ask for what the output of these channels will add and store, so that it has come by then. It goes
+ * to the second cache: the first is full of tables. */
+static void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u) {
     const bnnc_epilogue *e = &p->args->epilogue;
-    const int64_t pixels = (int64_t)e->height * e->width;
-    const int64_t at = ((int64_t)u->batch_index * e->channels + u->channel) * pixels + u->first;
-    int n = 0;
-    for (int32_t k = 0; k < e->count && n < 2; k++) {
+    const int64_t pixels = (int64_t)e->height * e->width, count = (int64_t)u->rows * u->count;
+    const int64_t first = ((int64_t)u->batch_index * e->channels + u->channel) * pixels + u->first;
+    const float *before = NULL;
+    for (int32_t k = 0; k < e->count; k++) {
         const bnnc_step *s = e->steps + k;
         const float *t = s->kind == BNNC_STEP_STORE ? s->out : s->kind == BNNC_STEP_ADD ? s->a : NULL;
-        if (t && !(n && run->ahead[0] == (const char *)(t + at)))
-            run->ahead[n++] = (const char *)(t + at);
+        if (!t || t == before)
+            continue;
+        before = t;
+        for (int32_t c = 0; c < u->channels; c++)
+            for (int64_t i = 0; i < count; i += 16)
+                __builtin_prefetch(t + first + c * pixels + i, 0, 2);
     }
-    run->ahead_stride = pixels * (int64_t)sizeof(float);
-    run->ahead_bytes = n ? (int64_t)u->rows * u->count * (int64_t)sizeof(float) : 0;
 }
 
 /* Add a block of `size` input channels from `c` on to the sums of channels [first, first + count) of a unit. */
 static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) *p, int32_t c, int32_t size, vbits *planes, int32_t count) {
     int32_t before = ISA(planar_bits)(9 * c), after = ISA(planar_bits)(9 * BNNC_MIN(c + size, p->args->shape.ic));
     int32_t high = BNNC_MAX(0, before - 8), then = BNNC_MAX(0, after - 8);
-    return (PLANAR(run)){planes, p->plane_stride, count, c == 0, high, then > high, {NULL, NULL}, 0, 0};
+    return (PLANAR(run)){planes, p->plane_stride, count, c == 0, high, then > high};
 }
 
 static void PLANAR(run_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int32_t size) {
@@ -188,7 +191,7 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             some.channel += k;
             some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
-            PLANAR(look_ahead)(p, &some, &run);
+            PLANAR(fetch)(p, &some);
             PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
             PLANAR(output)(p, &some, run.planes, s);
         }

@@ -123,7 +123,18 @@ BNNC_INLINE vf32 ISA(pool_step)(const bnnc_conv_shape *s, const float *const *ro
     return v;
 }
 
-/* A row of outputs of a small window. */
+/* A row of outputs of a small window, of which `count` rows lie inside. */
+BNNC_INLINE void ISA(pool_taps)(const bnnc_conv_shape *s, const float *const *rows, int32_t count, int32_t taps,
+                                float *out, const int stride, const int max) {
+    int64_t right = (int64_t)(taps - 1) * s->dilation_w - s->pad_left + stride * BNNC_LANES;
+    for (int64_t i = 0; i < s->ow; i += BNNC_LANES)
+        if (i * stride >= s->pad_left && i * stride + right <= s->iw && i + BNNC_LANES <= s->ow)
+            f32_store(out + i, ISA(pool_step)(s, rows, count, taps, i, stride, max, 1));
+        else
+            f32_store_n(out + i, ISA(pool_step)(s, rows, count, taps, i, stride, max, 0),
+                        BNNC_MIN(BNNC_LANES, s->ow - i));
+}
+
 BNNC_INLINE void ISA(pool_small)(const bnnc_conv_shape *s, const float *x, int64_t y, float *out, const int stride,
                                  const int max) {
     const float *rows[POOL_TAPS];
@@ -133,14 +144,12 @@ BNNC_INLINE void ISA(pool_small)(const bnnc_conv_shape *s, const float *x, int64
         if (iy >= 0 && iy < s->ih)
             rows[count++] = x + iy * s->iw;
     }
-    int64_t right = (int64_t)(s->kw - 1) * s->dilation_w - s->pad_left + stride * BNNC_LANES;
-    for (int64_t i = 0; i < s->ow; i += BNNC_LANES) {
-        int whole = i * stride >= s->pad_left && i * stride + right <= s->iw && i + BNNC_LANES <= s->ow;
-        if (whole)
-            f32_store(out + i, ISA(pool_step)(s, rows, count, i, stride, max, 1));
-        else
-            f32_store_n(out + i, ISA(pool_step)(s, rows, count, i, stride, max, 0), BNNC_MIN(BNNC_LANES, s->ow - i));
-    }
+    if (count == 2 && s->kw == 2)
+        ISA(pool_taps)(s, rows, 2, 2, out, stride, max);
+    else if (count == 3 && s->kw == 3)
+        ISA(pool_taps)(s, rows, 3, 3, out, stride, max);
+    else
+        ISA(pool_taps)(s, rows, count, s->kw, out, stride, max);
 }
 
 BNNC_INLINE void ISA(pool)(const bnnc_pool_args *args, int64_t begin, int64_t end, float *scratch, const int max) {

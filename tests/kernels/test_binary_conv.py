@@ -282,6 +282,14 @@ def test_planar_fills_its_scratch_with_parts_of_many_output_channels(isa: Isa) -
     check(isa, "binary_conv_planar", Case(g, 1, ("threshold_planar",), 0), [0.3, 0.6])
 
 
+def test_planar_is_chosen_for_maps_that_fill_its_vectors() -> None:
+    assert bits.planar_pays(64, 128, 128, 64, 1)
+    assert bits.planar_pays(324, 14, 14, 324, 0)
+    assert not bits.planar_pays(512, 7, 7, 512, 1), "a fifth of one vector"
+    assert not bits.planar_pays(64, 64, 64, 2, 1), "tables for two channels"
+    assert not bits.planar_pays(64, 1, 512, 64, 0), "a row that is first and last"
+
+
 @pytest.mark.parametrize("kernel", ["binary_conv_nhwc", "binary_conv_planar"])
 @pytest.mark.parametrize("ones", [False, True])
 def test_sums_reach_their_extremes(isa: Isa, kernel: str, ones: bool) -> None:

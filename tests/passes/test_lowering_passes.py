@@ -18,6 +18,7 @@ from bnnc.passes.compare_earlier import compare_earlier
 from bnnc.passes.fold_batchnorm import fold_batchnorm
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
+from bnnc.passes.fuse_pools import fuse_pools
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
 from bnnc.passes.report import Pass
@@ -616,3 +617,52 @@ def test_results_of_the_model_are_not_merged() -> None:
     net = Net()
     graph = net.returns(conv(net, name="a"), conv(net, name="b"))
     assert lowered(graph, merge_branches) == ["Conv", "Conv"]
+
+
+# ---- fuse_pools ----------------------------------------------------------------------------------
+
+
+def blurred(net: Net, x: Value, **attrs: object) -> Value:
+    given = {"strides": (2, 2), "pads": (1, 1, 1, 1), "group": 8, **attrs}
+    return net("Conv", x, net.normal(8, 8 // given["group"], 3, 3), name="blur", **given)
+
+
+def test_a_pool_is_computed_inside_the_blur_that_reads_it() -> None:
+    net = Net()
+    pooled = net("MaxPool", net("Relu", net.x), kernel=(2, 2), name="pool")
+    graph = net.returns(blurred(net, pooled))
+    assert lowered(graph, fuse_pools) == ["Relu", "PooledConv"]
+    fused = the(graph, "PooledConv")
+    assert fused.attrs["pool"] == (2, 2) and fused.attrs["strides"] == (2, 2)
+    assert fused.origin == ("pool", "blur") and graph.outputs[0].name == "blur"
+
+
+def test_a_blur_keeps_its_epilogue_when_a_pool_joins_it() -> None:
+    net = Net()
+    blur = blurred(net, net("MaxPool", net.x, kernel=(3, 2)), strides=(1, 1))
+    graph = net.returns(net("Relu", net.bn(blur)))
+    assert lowered(graph, fuse_epilogues, fuse_pools) == ["PooledConv[affine relu store]"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda n: blurred(n, n("MaxPool", n.x, kernel=(2, 2), strides=(2, 2))),
+        lambda n: blurred(n, n("MaxPool", n.x, kernel=(2, 2), pads=(0, 0, 1, 1))),
+        lambda n: blurred(n, n("MaxPool", n.x, kernel=(4, 4))),
+        lambda n: blurred(n, n("MaxPool", n.x, kernel=(2, 2)), group=4),
+        lambda n: blurred(n, n("MaxPool", n.x, kernel=(2, 2)), pads=(0, 0, 0, 0)),
+        lambda n: blurred(n, n("MaxPool", n.x, kernel=(2, 2)), strides=(2, 1)),
+    ],
+    ids=["strided", "padded", "large", "grouped", "starts inside", "uneven"],
+)
+def test_other_pools_stay_apart(build: Callable[[Net], Value]) -> None:
+    net = Net()
+    assert apply(net.returns(build(net)), fuse_pools).changes == [("fuse_pools", 0)]
+
+
+def test_a_pool_that_others_read_stays() -> None:
+    net = Net()
+    pooled = net("MaxPool", net.x, kernel=(2, 2))
+    graph = net.returns(blurred(net, pooled), net("Exp", pooled))
+    assert lowered(graph, fuse_pools) == ["MaxPool", "Conv", "Exp"]

@@ -55,7 +55,9 @@ def _is_depthwise(node: Node) -> bool:
     return _constant_weights(node) and groups > 1 and groups == node.operand(0).shape[1]
 
 
-def _emit_conv(kernel: str, packed: np.ndarray, node: Node, emitter: Emitter) -> None:
+def _emit_conv(
+    kernel: str, packed: np.ndarray, node: Node, emitter: Emitter, **fields: int
+) -> None:
     height, width = node.operand(1).shape[2:]
     bias = node.optional(2)
     emitter.call(
@@ -66,6 +68,7 @@ def _emit_conv(kernel: str, packed: np.ndarray, node: Node, emitter: Emitter) ->
         x=emitter.address(node.operand(0)),
         w=emitter.pack(packed),
         bias=0 if bias is None else emitter.address(bias),
+        **fields,
     )
 
 
@@ -103,6 +106,12 @@ def _winograd(node: Node, emitter: Emitter) -> None:
 
 def _depthwise(node: Node, emitter: Emitter) -> None:
     _emit_conv("depthwise_f32", _weights(node), node, emitter)
+
+
+def _pooled_depthwise(node: Node, emitter: Emitter) -> None:
+    height, width = node.attrs["pool"]
+    weights = _weights(node)
+    _emit_conv("pooled_depthwise_f32", weights, node, emitter, pool_h=height, pool_w=width)
 
 
 def _conv_transpose(node: Node, emitter: Emitter) -> None:
@@ -203,6 +212,7 @@ KERNELS = (
     Kernel("Conv", "depthwise_f32", _depthwise, _is_depthwise, otherwise=_RUNTIME_WEIGHTS),
     Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays),
     Kernel("Conv", "conv_f32", _conv, _constant_weights),
+    Kernel("PooledConv", "pooled_depthwise_f32", _pooled_depthwise),
     Kernel(
         "ConvTranspose",
         "conv_transpose_f32",

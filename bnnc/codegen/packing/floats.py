@@ -75,7 +75,8 @@ def pack_matmul(b: np.ndarray) -> np.ndarray:
     Returns:
         float32 [ceil(N / 8), K, 8], zero beyond the last column.
     """
-    return _block(np.asarray(b, np.float32).T[None])[0]
+    blocks = _block(np.asarray(b, np.float32).T[None])
+    return blocks.reshape(blocks.shape[1:])
 
 
 def pack_conv_winograd(weights: np.ndarray) -> np.ndarray:
@@ -94,4 +95,5 @@ def pack_conv_winograd(weights: np.ndarray) -> np.ndarray:
     g = np.array([*([1 / s, p / s, p * p / s] for p, s in zip(points, scales)), [0, 0, 1]])
     transformed = np.einsum("ij,ocjk,lk->oilc", g, weights.astype(np.float64), g)
     oc, _, _, ic = transformed.shape
-    return _block(transformed.astype(np.float32).reshape(1, oc, 36, ic))[0]
+    blocks = _block(transformed.astype(np.float32).reshape(1, oc, 36, ic))
+    return blocks.reshape(blocks.shape[1:])

@@ -12,7 +12,7 @@ from bnnc.ir.graph import Node
 from bnnc.ir.op import REQUIRED, Flow, Op
 from bnnc.ir.ops.convolution import conv_macs, conv_shape
 from bnnc.ir.ops.rules import given, operands, tensor, with_steps
-from bnnc.ir.ops.windows import convolve
+from bnnc.ir.ops.windows import convolve, window_counts, windows
 from bnnc.ir.types import DType, TensorType
 
 
@@ -45,6 +45,31 @@ def _binary_conv(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.nda
 
 def _bipolar(bits: np.ndarray, floats: type[np.floating]) -> np.ndarray:
     return np.asarray(np.where(bits, floats(1), floats(-1)))
+
+
+def _infer_pooled_conv(node: Node) -> list[TensorType]:
+    x, w = operands(node, 2, optional=1)
+    assert x.dtype is DType.F32 and len(x.shape) == 4 and w.is_constant, node
+    batch, channels, *sizes = x.shape
+    assert channels == node.attrs["group"] and w.shape[1] == 1, node
+    pooled = [size - window + 1 for size, window in zip(sizes, node.attrs["pool"])]
+    counts = window_counts(node, pooled, w.shape[2:], node.attrs["pads"])
+    return with_steps(node, tensor(node, DType.F32, (batch, w.shape[0], *counts)))
+
+
+def _pooled_conv(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    x, w = given(arrays, 2)
+    a = node.attrs
+    raw = convolve(
+        windows(x, a["pool"], (1, 1), (1, 1)).max(axis=(4, 5)),
+        w,
+        strides=a["strides"],
+        pads=a["pads"],
+        dilations=(1, 1),
+        group=a["group"],
+    )
+    bias = arrays[2] if len(arrays) > 2 else None
+    return run_steps(node, raw if bias is None else raw + bias.reshape(-1, 1, 1), arrays)
 
 
 def _infer_map(node: Node) -> list[TensorType]:
@@ -99,6 +124,16 @@ LOWERED = (
         learned=(1,),
         doc="sum over taps of (+-1)(+-1), a padded tap counts pad * w; x [N, C, H, W] or [N, C] "
         "(one pixel each), w [OC, C/g, KH, KW], None, step operands",
+    ),
+    Op(
+        "PooledConv",
+        _infer_pooled_conv,
+        _pooled_conv,
+        {"pool": REQUIRED, "strides": (1, 1), "pads": (0, 0, 0, 0), "group": REQUIRED, "steps": ()},
+        macs=conv_macs,
+        learned=(1, 2),
+        doc="Conv of every channel by itself over the largest values of all windows `pool` (rows, "
+        "columns) of x; x, w, [bias], step operands",
     ),
     Op("Map", _infer_map, _map, {"steps": ()}, doc="steps alone; x, step operands"),
     Op("Copy", _infer_copy, _copy, flow=Flow.MOVEMENT, doc="x, in memory of its own"),
