@@ -132,8 +132,9 @@ static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
     while (tile > 64 && (int64_t)s->batch * BNNC_CEIL_DIV(p.pixels, tile) < CONV_UNITS / 2)
         tile = BNNC_MAX(64, tile / 32 * 16);
     ISA(plan_tiles)(&p, tile);
-    /* An odd number of cache lines, so that the rows spread over all cache sets. */
-    p.stride = (BNNC_CEIL_DIV(p.tile, 16) | 1) * 16;
+    /* Room for a vector behind a row, since three rows may be gathered at once; and an odd number of cache
+     * lines, so that the rows spread over all cache sets. */
+    p.stride = ((BNNC_CEIL_DIV(p.tile, 16) + 1) | 1) * 16;
 
     p.group_blocks = BNNC_CEIL_DIV(s->oc / s->groups, 8);
     p.blocks = p.group_blocks * s->groups;

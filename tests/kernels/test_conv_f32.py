@@ -67,6 +67,8 @@ def test_any_geometry_and_epilogue(
     "g",
     [
         Geometry(1, 1, 3, 32, 64, 64, strides=(2, 2), pads=(0, 0, 1, 1)),
+        Geometry(1, 1, 1, 4, 35, 17, strides=(2, 2)),
+        Geometry(1, 1, 5, 4, 36, 16, strides=(2, 2), pads=(1, 1, 0, 0)),
         Geometry(1, 1, 40, 324, 8, 8, kernel=(1, 1)),
         Geometry(2, 1, 324, 20, 1, 1, kernel=(1, 1)),
         Geometry(1, 1, 200, 36, 9, 11, pads=(1, 1, 1, 1)),
