@@ -28,7 +28,8 @@ typedef struct {
     int32_t step_h, step_w;
     int32_t row_phases, phase_sets; /* phases of rows a unit computes, and into how many they are cut */
     int32_t phases;                 /* of rows and columns that a unit computes */
-    int64_t slice, stride;
+    int64_t slice;
+    int64_t stride, sum_stride; /* floats from one row of a panel, of sums to the next */
     int64_t group_blocks, blocks, unit_blocks, splits, waiting_blocks;
     float *direct;
     float low;
@@ -116,12 +117,14 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
     p.row_tiles = BNNC_CEIL_DIV(s->oh + s->pad_top % s->stride_h, p.tile_rows);
     p.tile_columns = width <= pixels ? s->ow : BNNC_MAX(8, pixels * s->stride_w / 8 * 8);
     p.column_tiles = BNNC_CEIL_DIV(s->ow, p.tile_columns);
-    /* Room for a vector behind a row, since rows are not gathered in order; odd as in conv_f32. */
-    p.stride = ((BNNC_CEIL_DIV(rows * BNNC_CEIL_DIV(p.tile_columns, s->stride_w), 16) + 1) | 1) * 16;
+    /* Room for a vector behind a panel's row, since rows are not gathered in order; odd as in conv_f32. */
+    int64_t vectors = BNNC_CEIL_DIV(rows * BNNC_CEIL_DIV(p.tile_columns, s->stride_w), 16);
+    p.stride = ((vectors + 1) | 1) * 16;
+    p.sum_stride = vectors * 16;
 
     p.group_blocks = BNNC_CEIL_DIV(s->oc / s->groups, 8);
     p.blocks = p.group_blocks * s->groups;
-    p.waiting_blocks = BNNC_MAX(1, TCONV_SUMS / (8 * p.phases * p.stride));
+    p.waiting_blocks = BNNC_MAX(1, TCONV_SUMS / (8 * p.phases * p.sum_stride));
     int64_t units = s->batch * p.row_tiles * p.column_tiles * p.phase_sets;
     p.unit_blocks = p.blocks;
     if (units < TCONV_UNITS && !ISA(mixes_channels)(&args->epilogue))
@@ -226,9 +229,9 @@ static void ISA(tconv_block)(const ISA(tconv_plan) *p, const ISA(tconv_phase) *p
         .pixels = (phase->q1 - phase->q0) * width,
         .channels = channels,
         .start = slice->from ? sums : bias,
-        .start_stride = slice->from ? p->stride : 0,
+        .start_stride = slice->from ? p->sum_stride : 0,
         .out = sums,
-        .out_stride = p->stride,
+        .out_stride = p->sum_stride,
         .low = to == phase->depth ? p->low : -INFINITY,
     };
     ISA(gemm_run)(&b);
@@ -262,7 +265,7 @@ static void ISA(tconv_sums)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, 
                 if (phase->served == slice.phase + 1 && (slice.from == 0 || slice.from < phase->depth))
                     for (int64_t b = block; b < until; b++)
                         ISA(tconv_block)(p, phase, &slice, b, panel, q0,
-                                         sums + ((b - block) * p->phases + i) * 8 * p->stride);
+                                         sums + ((b - block) * p->phases + i) * 8 * p->sum_stride);
             }
             slice.from = slice.to;
         } while (slice.from < server->depth);
@@ -293,7 +296,7 @@ static void ISA(tconv_row)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, c
         int64_t r = (x0 + j + p->s->pad_left) / stride;
         int64_t place = row_phase * stride + (x0 + j + p->s->pad_left) % stride;
         const ISA(tconv_phase) *phase = &t->phases[place];
-        streams[j] = sums + place * 8 * p->stride + (q - phase->q0) * (phase->r1 - phase->r0) + (r - phase->r0);
+        streams[j] = sums + place * 8 * p->sum_stride + (q - phase->q0) * (phase->r1 - phase->r0) + (r - phase->r0);
     }
     ISA(weave)(to, streams, stride, x1 - x0);
 }
@@ -337,7 +340,7 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
     ISA(tconv_plan) p = ISA(plan_tconv)(args);
     int32_t group_channels = p.s->oc / p.s->groups;
     float *panel = scratch, *sums = panel + p.slice * p.stride + 16;
-    const float **streams = (const float **)(sums + p.waiting_blocks * p.phases * 8 * p.stride);
+    const float **streams = (const float **)(sums + p.waiting_blocks * p.phases * 8 * p.sum_stride);
     ISA(tconv_tile) t = {.phases = (ISA(tconv_phase) *)(streams + p.s->stride_w)};
     ISA(tconv_slice) packed = {.tile = -1};
     for (int64_t unit = begin; unit < end; unit++) {
@@ -352,7 +355,7 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
                 int32_t in_group = (int32_t)(b % p.group_blocks) * 8;
                 int32_t channel = (int32_t)slice.group * group_channels + in_group;
                 for (int32_t i = 0; i < BNNC_MIN(8, group_channels - in_group); i++)
-                    ISA(tconv_finish)(&p, &t, channel + i, sums + ((b - block) * p.phases * 8 + i) * p.stride, streams);
+                    ISA(tconv_finish)(&p, &t, channel + i, sums + ((b - block) * p.phases * 8 + i) * p.sum_stride, streams);
             }
         }
     }

@@ -157,11 +157,12 @@ class Isa:
         assert units >= 0
         cuts = sorted({0, units, *(int(units * fraction) for fraction in splits)})
         ranges = list(itertools.pairwise(cuts))
-        memory = aligned(SCRATCH_BYTES) if scratch is None else scratch
+        memory = aligned(SCRATCH_BYTES + 4096) if scratch is None else scratch
         ffi, _ = library()
         for begin, end in ranges[len(ranges) // 2 :] + ranges[: len(ranges) // 2]:
             memory[:] = 0xAB
             entry.run(args.pointer, begin, end, ffi.cast("void *", memory.ctypes.data))
+            assert (memory[SCRATCH_BYTES:] == 0xAB).all(), "written behind the scratch"
 
 
 def isa(name: str) -> Isa | None:
