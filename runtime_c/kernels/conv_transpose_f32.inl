@@ -355,7 +355,8 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
                 int32_t in_group = (int32_t)(b % p.group_blocks) * 8;
                 int32_t channel = (int32_t)slice.group * group_channels + in_group;
                 for (int32_t i = 0; i < BNNC_MIN(8, group_channels - in_group); i++)
-                    ISA(tconv_finish)(&p, &t, channel + i, sums + ((b - block) * p.phases * 8 + i) * p.sum_stride, streams);
+                    ISA(tconv_finish)(&p, &t, channel + i, sums + ((b - block) * p.phases * 8 + i) * p.sum_stride,
+                                      streams);
             }
         }
     }
