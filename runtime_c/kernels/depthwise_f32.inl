@@ -6,8 +6,9 @@
  * Windows of 3x3 at stride 1 or 2 do without: they slide along the rows in registers.
  */
 #define DEPTHWISE_UNITS 16
-/* Floats of split rows, at most; windows too large for it are summed point by point. */
+/* Floats of split rows, and taps, at most; windows too large for them are summed point by point. */
 #define DEPTHWISE_ROWS (128 << 10)
+#define DEPTHWISE_TAPS 4096
 /* Ways to make a row of sums. */
 #define DEPTHWISE_SPLIT 0
 #define DEPTHWISE_SLIDE 1
@@ -45,7 +46,7 @@ static ISA(depthwise_plan) ISA(plan_depthwise)(const bnnc_conv_f32_args *args) {
     if (s->kh == 3 && s->kw == 3 && s->stride_w <= 2 && s->dilation_h == 1 && s->dilation_w == 1 && s->pad_left == 1 &&
         p.column_tiles == 1 && s->iw <= DEPTHWISE_ROWS)
         p.way = DEPTHWISE_SLIDE;
-    else if (p.split_row * p.slots > DEPTHWISE_ROWS)
+    else if (p.split_row * p.slots > DEPTHWISE_ROWS || (int64_t)s->kh * s->kw > DEPTHWISE_TAPS)
         p.way = DEPTHWISE_POINTS;
     return p;
 }
@@ -98,7 +99,9 @@ static ISA(depthwise_state) ISA(depthwise_start)(const ISA(depthwise_plan) *p, v
         ISA(fill_row)(d.zeros, 0, s->iw);
         return d;
     }
-    d.in = (int64_t *)(d.rows + BNNC_MIN(p->split_row * p->slots, DEPTHWISE_ROWS));
+    if (p->way == DEPTHWISE_POINTS)
+        return d;
+    d.in = (int64_t *)(d.rows + p->split_row * p->slots);
     d.offset = d.in + p->slots;
     d.inside = (ISA(span) *)(d.offset + s->kw);
     d.tap = (const float **)(d.inside + s->stride_w);
@@ -276,6 +279,7 @@ static void ISA(depthwise_f32)(const void *args, int64_t begin, int64_t end, voi
 
 #undef DEPTHWISE_UNITS
 #undef DEPTHWISE_ROWS
+#undef DEPTHWISE_TAPS
 #undef DEPTHWISE_SPLIT
 #undef DEPTHWISE_SLIDE
 #undef DEPTHWISE_POINTS

@@ -62,6 +62,7 @@ def test_any_geometry_and_epilogue(
         Geometry(1, 2, 2, 2, 130, 260, kernel=(65, 65), strides=(65, 65)),
         Geometry(1, 2, 2, 2, 30, 40, kernel=(33, 33), pads=(16, 16, 16, 16)),
         Geometry(1, 3, 3, 3, 16, 16, dilations=(4, 4), pads=(4, 4, 4, 4)),
+        Geometry(1, 2, 2, 2, 3, 5, kernel=(2, 2), strides=(1, 100_000)),
     ],
     ids=str,
 )
