@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnnc.ir.binary import verdicts
-from bnnc.ir.domains import Domains, Exact, Real
+from bnnc.ir.bounds import Real
+from bnnc.ir.domains import Domains, Exact
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import SIGN_ZERO, Report
 

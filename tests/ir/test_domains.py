@@ -11,7 +11,8 @@ import pytest
 from bnnc.ir import interpreter
 from bnnc.ir.binary import verdicts
 from bnnc.ir.bits import bits_of
-from bnnc.ir.domains import Domains, Finite, Real
+from bnnc.ir.bounds import Real
+from bnnc.ir.domains import Domains, Finite
 from bnnc.ir.epilogue import COMPARES
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType, TensorType
@@ -36,13 +37,18 @@ class Model:
 
     def constant(self, data: Any) -> Value:
         array = np.asarray(data)
-        return self.graph.constant(array.astype(np.float32) if array.dtype != bool else array)
+        kept = array.dtype in (bool, np.int32)
+        return self.graph.constant(array if kept else array.astype(np.float32))
 
     def cast(self, value: Value) -> Value:
         return self("Cast", value, to=F32)
 
 
 Form = Callable[[Model], Value]
+
+
+def int32(number: int) -> np.ndarray:
+    return np.array(number, np.int32)
 
 
 def full(number: float) -> np.ndarray:
@@ -127,6 +133,23 @@ OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
         (0, 1),
     ),
     "Ceil(Clip(x, 0, 1))": (lambda m: m("Ceil", m("Clip", m.x, min=0.0, max=1.0)), (0, 1)),
+    "Clip(Round(x), 0, 1)": (lambda m: m("Clip", m("Round", m.x), min=0.0, max=1.0), (0, 1)),
+    "Clip(Floor(x), -1, 0), shifted": (
+        lambda m: m("Add", m("Clip", m("Floor", m.x), min=-1.0, max=0.0), 1),
+        (0, 1),
+    ),
+    "Sign(x) * Floor(|x|), clipped": (
+        lambda m: m("Clip", m("Mul", m("Sign", m.x), m("Floor", m("Abs", m.x))), min=0.0, max=1.0),
+        (0, 1),
+    ),
+    "Min(Relu(Ceil(x) + Floor(x)), 1)": (
+        lambda m: m("Min", m("Relu", m("Add", m("Ceil", m.x), m("Floor", m.x))), 1),
+        (0, 1),
+    ),
+    "integers between bounds": (
+        lambda m: m.cast(m("Min", m("Max", m("Cast", m.x, to=DType.I32), int32(0)), int32(1))),
+        (0, 1),
+    ),
     "Round(HardSigmoid(x))": (lambda m: m("Round", m("HardSigmoid", m.x)), (0, 1)),
     "Sign(Relu(x))": (lambda m: m("Sign", m("Relu", m.x)), (0, 1)),
     "|Sign(x)|": (lambda m: m("Abs", m("Sign", m.x)), (0, 1)),
@@ -250,6 +273,40 @@ def test_onnx_sign_takes_three_values() -> None:
     assert found is not None and list(found) == [-1, 0, 1]
     found = Domains(model.graph, sign_zero=1).distinct(value)
     assert found is not None and list(found) == [-1, 1]
+
+
+def test_a_ternary_product_of_two_conditions_takes_three_values() -> None:
+    model = Model()
+    inside = model.cast(model("Greater", model("Abs", model.x), 0.5))
+    value = model("Mul", model("Sign", model.x), inside)
+    found = Domains(model.graph).distinct(value)
+    assert found is not None and list(found) == [-1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda m, x, y: m("Concat", x, y, axis=1),
+        lambda m, x, y: m("Slice", x, starts=(1,), ends=(4,), axes=(1,), steps=(2,)),
+        lambda m, x, y: m("Gather", x, np.array([2, 0], np.int32), axis=1),
+        lambda m, x, y: m("Transpose", x, perm=(0, 2, 1, 3)),
+        lambda m, x, y: m("Reshape", x, shape=(2, 2, 2, 24)),
+    ],
+)
+def test_sets_that_differ_between_channels_move_with_them(
+    move: Callable[[Model, Value, Value], Value],
+) -> None:
+    model = Model()
+    x = model("Mul", model("Sign", model.x, zero=1), np.array([1, 2, 3, 4]).reshape(4, 1, 1))
+    y = model("Sign", model("Neg", model.x), zero=1)
+    moved = move(model, x, y)
+    domain = Domains(model.graph).of(moved)
+    assert isinstance(domain, Finite)
+    levels = domain.levels()
+    assert levels is not None and len(levels) == 2
+    known = {x: np.abs(interpreter.evaluate(model.graph, {model.x: inputs()}, [x])[x])}
+    (highest,) = interpreter.evaluate(model.graph, {**known, y: full(1)}, [moved]).values()
+    np.testing.assert_array_equal(np.broadcast_to(levels[1], moved.shape), highest)
 
 
 def test_two_bit_quantisation_takes_four_values() -> None:
