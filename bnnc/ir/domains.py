@@ -285,6 +285,8 @@ def _place_by_place(
     where that says nothing."""
     shapes = [node.operand(slot).shape for slot in range(len(known))]
     levels = [sets.aligned(each, len(shape)) for each, shape in zip(known, shapes)]
+    if node.op.name == "Concat":
+        return _joined(levels, shapes, node.attrs["axis"] % len(shapes[0]))
     if all(math.prod(each.shape[1:]) == 1 for each in levels):
         return None
     if node.op.name in _CHOOSING:
@@ -304,6 +306,20 @@ def _place_by_place(
         ]
         moved.append(node.op.compute(node, [*arrays, *fixed])[0])
     return np.stack(sets.compress_alike(moved))
+
+
+def _joined(
+    levels: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]], axis: int
+) -> np.ndarray:
+    """Levels side by side along ``axis``."""
+    common = np.broadcast_shapes(*(np.delete(each.shape[1:], axis) for each in levels))
+    count = max(map(len, levels))
+    parts = []
+    for each, shape in zip(levels, shapes):
+        places = (*common[:axis], shape[axis], *common[axis:])
+        more = np.minimum(np.arange(count), len(each) - 1)
+        parts.append(np.broadcast_to(each, (len(each), *places))[more])
+    return np.stack(sets.compress_alike(list(np.concatenate(parts, axis=1 + axis))))
 
 
 assert all(name in OPS for name in (*_COMPARISONS, *_CHOOSING))

@@ -12,6 +12,7 @@ from pathlib import Path
 from bnnc.ir.graph import Graph
 from bnnc.passes.cancel_detach import cancel_detach
 from bnnc.passes.compare_earlier import compare_earlier
+from bnnc.passes.conform_products import conform_products
 from bnnc.passes.dump import dump
 from bnnc.passes.eliminate import eliminate
 from bnnc.passes.expose_binary import expose_binary
@@ -36,6 +37,7 @@ SEMANTIC: tuple[Pass, ...] = (
     fold_constants,
     eliminate,
     input_u8,
+    conform_products,
     expose_binary,
 )
 

@@ -27,7 +27,7 @@ def resolve_sign_zero(graph: Graph, report: Report) -> int:
     chosen: dict[Node, None] = {}
     for node, verdict in after.items():
         if verdict.packing is not None and not before[node].binary:
-            for operand in (verdict.packing.source, node.operand(1)):
+            for operand in (verdict.packing.source, node.operand(0), node.operand(1)):
                 chosen.update(dict.fromkeys(_deciding_signs(domains, operand)))
     for node in chosen:
         node.attrs["zero"] = zero
