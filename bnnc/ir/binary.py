@@ -159,7 +159,7 @@ class _Judge:
             raise _No("its weights are computed during the run", few is not None and len(few) == 2)
         if domain.array.dtype != np.float32:
             raise _No(f"its weights are {w.dtype.value}")
-        if node.op.name == "MatMul" and domain.array.ndim != 2:
+        if node.op.name == "MatMul" and (len(w.shape) < 2 or math.prod(w.shape[:-2]) != 1):
             raise _No(f"its weights have {domain.array.ndim} axes")
         array = by_output(node, domain.array)
         found = two_valued(array)
@@ -204,7 +204,8 @@ def by_output(node: Node, array: np.ndarray) -> np.ndarray:
     """A product's weights in the order of its output channels: as a Conv's [OC, C / group, KH, KW],
     or as [N, K]."""
     if node.op.name == "MatMul":
-        return array if data_slot(node) else np.ascontiguousarray(array.T)
+        matrix = array.reshape(array.shape[-2:])
+        return matrix if data_slot(node) else np.ascontiguousarray(matrix.T)
     if node.op.name == "ConvTranspose":
         # [C, OC / group, KH, KW], and a convolution sees the window from the other side.
         group = node.attrs["group"]

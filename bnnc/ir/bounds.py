@@ -97,6 +97,9 @@ def _ends(node: Node, known: Sequence[Real]) -> Real:
         return Real(pick(real.low for real in known), pick(real.high for real in known))
     if name == "Where":
         return hull(known[1:])
+    if name == "Mod" and not node.attrs["fmod"] and all(real.whole for real in known):
+        divisor = known[1]
+        return Real(0, divisor.high - 1) if divisor.low == divisor.high > 0 else UNKNOWN
     divides = name == "Div" and not known[1].low <= 0 <= known[1].high
     if name not in _MONOTONE and not divides:
         return UNKNOWN

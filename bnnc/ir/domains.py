@@ -127,6 +127,9 @@ class Domains:
             domain = self._elementwise(node, domains)
         elif node.op.flow is Flow.MOVEMENT or (node.op.name == "Resize" and is_nearest(node)):
             domain = _moved(node, domains)
+        elif node.op.name in ("ArgMax", "ArgMin"):
+            axis = node.attrs["axis"]
+            domain = Real(0, node.operand(0).shape[axis] - 1, whole=True)
         else:
             domain = UNKNOWN
         self._found[value] = _settled(value, domain)
@@ -187,7 +190,10 @@ class Domains:
                 node, [*constants[:slot], np.full_like(at, np.nan), *constants[slot:]]
             )
             reachable = (real.low < at.max(), True, real.high > at.min())
-            kept = (state if ok else None for state, ok in zip(states, reachable))
+            kept = [state if ok else None for state, ok in zip(states, reachable)]
+            # A sign behind Relu: one value, but for NaN. It is no less a sign.
+            if not _differ([state for state in kept if state is not None]):
+                kept = states
             return Finite(Root(x, at), (*kept, nan))
         return bounds(node, [_interval(d) for d in domains])
 
@@ -203,6 +209,10 @@ def _states(domain: Domain) -> tuple[np.ndarray | None, ...]:
 def _members(value: Value, arrays: Sequence[np.ndarray]) -> Domain:
     levels = sets.merge(arrays)
     return UNKNOWN if levels is None else Finite(Root(value), tuple(levels))
+
+
+def _differ(states: Sequence[np.ndarray]) -> bool:
+    return any((state != states[0]).any() for state in states[1:])
 
 
 def _settled(value: Value, domain: Domain) -> Domain:

@@ -35,7 +35,7 @@ def conform_products(graph: Graph, report: Report) -> int:
             value = _phased(graph, node)
         elif data_slot(node) == 1:
             value = _swapped(graph, node)
-        elif len(node.operand(0).shape) != 2:
+        elif any(len(node.operand(slot).shape) != 2 for slot in (0, 1)):
             value = _flattened(graph, node)
         else:
             continue
@@ -66,7 +66,10 @@ class _Chain:
 def _flattened(graph: Graph, node: Node) -> Value:
     a, b = node.operand(0), node.operand(1)
     chain = _Chain(graph, node, a)
-    chain("Reshape", shape=(a.type.elements // a.shape[-1], a.shape[-1]))("MatMul", b)
+    weights = b
+    if len(b.shape) > 2:
+        weights = graph.constant(np.asarray(b.data).reshape(b.shape[-2:]), b.name)
+    chain("Reshape", shape=(a.type.elements // a.shape[-1], a.shape[-1]))("MatMul", weights)
     return chain("Reshape", shape=node.output.shape).bias()
 
 

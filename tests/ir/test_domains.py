@@ -68,6 +68,10 @@ BIPOLAR: dict[str, Form] = {
     "Where(x < 0, -1, 1)": lambda m: m("Where", m("Less", m.x, 0), -1, 1),
     "Where(0 >= x, -1, 1)": lambda m: m("Where", m("GreaterOrEqual", 0, m.x), -1, 1),
     "Where(0 > x, -1, 1)": lambda m: m("Where", m("Greater", 0, m.x), -1, 1),
+    "a sign behind Relu, 1 at zero": lambda m: m("Sign", m("Relu", m.x), zero=1),
+    "Where(Relu(x) >= 0, 1, -1)": lambda m: m(
+        "Where", m("GreaterOrEqual", m("Relu", m.x), 0), 1, -1
+    ),
     "Where with branches of full shape": lambda m: m(
         "Where", m("GreaterOrEqual", m.x, full(0)), full(1), full(-1)
     ),
@@ -145,6 +149,16 @@ OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
     ),
     "Min(Relu(Ceil(x) + Floor(x)), 1)": (
         lambda m: m("Min", m("Relu", m("Add", m("Ceil", m.x), m("Floor", m.x))), 1),
+        (0, 1),
+    ),
+    "ArgMax of two": (
+        lambda m: m.cast(
+            m("ArgMax", m("Reshape", m.x, shape=(2, 2, 2, 4, 6)), axis=1, keepdims=False)
+        ),
+        (0, 1),
+    ),
+    "Floor(x) mod 2": (
+        lambda m: m.cast(m("Mod", m("Cast", m("Floor", m.x), to=DType.I32), int32(2))),
         (0, 1),
     ),
     "integers between bounds": (

@@ -458,6 +458,12 @@ def test_matrix_products_get_two_axes(shape: tuple[int, ...]) -> None:
     assert graph.outputs[0].name == "y"
 
 
+def test_weights_with_an_axis_of_one_lose_it() -> None:
+    net = Net(3, 5, 8)
+    graph = net.returns(net("MatMul", net.sign(net.x), net.signs(1, 8, 6), name="y"))
+    assert conformed(graph) == ["Sign", "Reshape", "MatMul", "Reshape"]
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 5), (2, 3, 8, 5)])
 def test_weights_on_the_left_go_to_the_right(shape: tuple[int, ...]) -> None:
     net = Net(*shape)
