@@ -21,6 +21,7 @@ from bnnc.passes.fold_constants import fold_constants
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
 from bnnc.passes.fuse_pools import fuse_pools
+from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
@@ -33,6 +34,7 @@ SEMANTIC: tuple[Pass, ...] = (
     eliminate,
     cancel_detach,
     sink_transposes,
+    hoist_scales,
     resolve_sign_zero,
     fold_constants,
     eliminate,

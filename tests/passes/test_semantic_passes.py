@@ -22,6 +22,7 @@ from bnnc.passes.conform_products import conform_products
 from bnnc.passes.eliminate import eliminate
 from bnnc.passes.expose_binary import expose_binary
 from bnnc.passes.fold_constants import fold_constants
+from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.resolve_sign_zero import resolve_sign_zero
 from bnnc.passes.sink_transposes import sink_transposes
@@ -434,6 +435,73 @@ def test_noise_in_the_weights_disappears() -> None:
     noisy = net.signs(4, 8, 3, 3) * (1 + 2e-7 * net.normal(4, 8, 3, 3))
     assert len(np.unique(noisy)) > 2
     assert exposed(net.returns(net("Conv", net.sign(net.x), noisy))) == ["Sign", "Conv"]
+
+
+# ---- scales of activations -----------------------------------------------------------------------
+
+
+def hoisted(graph: Graph) -> list[str]:
+    """The drawing after the pass, having checked that it means the same."""
+    before = run(graph)
+    apply(graph, hoist_scales)
+    assert_close(run(graph), before)
+    return drawn(graph)
+
+
+SCALES: dict[str, tuple[tuple[int, ...], Callable[[Net], Value]]] = {
+    "of an item": (
+        (2, 8, 6, 6),
+        lambda n: n("Conv", _scaled(n, (1, 2, 3)), n.signs(4, 8, 3, 3), n.normal(4), pads=(1,) * 4),
+    ),
+    "of a pixel": ((2, 8, 6, 6), lambda n: n("Conv", _scaled(n, (1,)), n.signs(4, 8, 1, 1))),
+    "of a row": (
+        (5, 16),
+        lambda n: n("MatMul", _scaled(n, (1,)), n.signs(16, 6) * 0.5, n.normal(6)),
+    ),
+    "divided by, and a constant": (
+        (2, 8, 6, 6),
+        lambda n: n(
+            "Conv",
+            n("Mul", n("Div", n.sign(n.x), n("Exp", _mean(n, (1, 2, 3)))), 0.5),
+            n.signs(4, 8, 3, 3),
+        ),
+    ),
+}
+
+
+def _mean(net: Net, axes: tuple[int, ...]) -> Value:
+    return net("ReduceMean", net("Abs", net.x), axes=axes, keepdims=True)
+
+
+def _scaled(net: Net, axes: tuple[int, ...]) -> Value:
+    return net("Mul", net.sign(net.x), _mean(net, axes))
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_a_scale_of_all_that_is_added_up_moves_behind_the_product(name: str) -> None:
+    shape, form = SCALES[name]
+    net = Net(*shape)
+    graph = net.returns(form(net))
+    ops = hoisted(graph)
+    product = next(op for op in ops if op in ("Conv", "MatMul"))
+    assert ops.index(product) < ops.index("Mul" if "Mul" in ops else "Div")
+    assert all(verdict.binary for verdict in verdicts(graph).values())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n: n("Conv", _scaled(n, (1,)), n.signs(4, 8, 3, 3)),
+        lambda n: n("Conv", _scaled(n, (2, 3)), n.signs(4, 8, 1, 1)),
+        lambda n: n("Conv", _scaled(n, (1, 2, 3)), n.normal(4, 8, 1, 1)),
+        lambda n: n("Conv", n("Mul", n("Relu", n.x), _mean(n, (1, 2, 3))), n.signs(4, 8, 1, 1)),
+    ],
+)
+def test_other_scales_stay(form: Callable[[Net], Value]) -> None:
+    net = Net()
+    graph = net.returns(form(net))
+    before = drawn(graph)
+    assert hoisted(graph) == before
 
 
 # ---- products in other forms ---------------------------------------------------------------------
