@@ -36,4 +36,4 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     common = np.clip(high - low, 0, None).prod(axis=2)
     areas = [np.clip(x[:, 2:] - x[:, :2], 0, None).prod(axis=1) for x in (a, b)]
     union = areas[0][:, None] + areas[1][None, :] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0))
