@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnnc.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from bnnc.ir.graph import Graph, Value
+    from bnnc.ir.graph import Graph, Node, Value
 
 CONVENTIONS = ("executed", "paper")
 _PER_FLOP = 64
@@ -128,6 +128,8 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
         verdict = found.get(node)
         binary = verdict is not None and verdict.binary
         values = parameter_values(node)
+        if binary:
+            values += _behind(graph, node)
         count = macs(node, convention)
         if not count and not values:
             continue
@@ -166,6 +168,21 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
         ),
         tuple(layers),
     )
+
+
+def _behind(graph: Graph, product: Node) -> list[Value]:
+    """The scales and biases of a binary product, which follow it under its name."""
+    found: list[Value] = []
+    node: Node | None = product
+    while node is not None and product.name:
+        node = graph.only_consumer(node.output)
+        if node is None or node.name != product.name or node.op.name not in _FOLLOWING:
+            break
+        found += [v for v in node.inputs if v is not None and v.is_constant]
+    return found
+
+
+_FOLLOWING = ("Mul", "Add", "Reshape")
 
 
 def equivalent_flop(binary_macs: int, float_macs: int) -> float:
