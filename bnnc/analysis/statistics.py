@@ -36,6 +36,8 @@ class LayerStatistics:
         float_bytes: what they would take as float32.
         activation_bytes: what its outputs take.
         reason: why a layer with multiply-adds is not binary; None if it is.
+        candidate: whether a layer that is not binary looks as if it was meant to be: a sign
+            upstream, or weights of few values.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LayerStatistics:
     float_bytes: int
     activation_bytes: int
     reason: str | None
+    candidate: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
                 float_bytes=4 * _elements(sizes),
                 activation_bytes=sum(value.type.bytes for value in node.outputs),
                 reason=None if verdict is None or binary else verdict.reason,
+                candidate=verdict is not None and verdict.candidate and not binary,
             )
         )
     total = sum(layer.macs for layer in layers)
