@@ -18,7 +18,7 @@ from bnnc.cli.terminal import Progress, count_text
 from bnnc.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import numpy as np
 
     from bnnc.detect.boxes import Boxes
     from bnnc.detect.detector import Detector
@@ -184,7 +184,7 @@ class _Job:
         if source.is_video:
             self._video(source, progress)
             return
-        from bnnc.detect.drawing import drawn
+        from bnnc.detect.drawing import draw
         from bnnc.detect.pictures import read_picture
 
         assert isinstance(source.origin, Path)
@@ -194,13 +194,11 @@ class _Job:
         if self.args.output is not None:
             suffix = source.origin.suffix.lower()
             written = self.places.place(source.inside, suffix if suffix in _JPEG else ".png")
-            _write_image(drawn(pixels, boxes), written)
+            write_image(draw(pixels, boxes), written)
         self._tell(str(source.origin), pixels.shape, boxes, written, None, progress)
 
     def _video(self, source: _Source, progress: Progress) -> None:
-        import numpy as np
-
-        from bnnc.detect.drawing import drawn
+        from bnnc.detect.drawing import draw
         from bnnc.detect.video import Video, VideoWriter
 
         video = Video(source.origin)
@@ -222,7 +220,7 @@ class _Job:
             written = self.places.place(source.inside, ".mp4")
             with fresh_file(written) as fresh, VideoWriter(fresh, video.rate) as writer:
                 for frame, boxes in frames():
-                    writer.write(np.asarray(drawn(frame, boxes)))
+                    writer.write(draw(frame, boxes))
                     self._tell(title, frame.shape, boxes, written, seen, progress)
         if not seen:
             raise InputError("holds no frame that can be read", file=title)
@@ -269,15 +267,17 @@ def found_lines(boxes: Boxes) -> Iterator[str]:
         yield f"  {printable(name):<{width}}  {score:.2f}  [{corners}]"
 
 
-def _write_image(image: Image.Image, path: Path) -> None:
-    """Write a picture, complete or not at all.
+def write_image(pixels: np.ndarray, path: Path) -> None:
+    """Write a picture, uint8 [H, W, 3], as JPEG or PNG, complete or not at all.
 
     Raises:
         InputError: if it cannot be written.
     """
-    jpeg = path.suffix in _JPEG
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
     with fresh_file(path) as fresh:
-        if jpeg:
+        if path.suffix in _JPEG:
             image.save(fresh, "JPEG", quality=_QUALITY)
         else:
             image.save(fresh, "PNG", compress_level=3)
