@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnnc.errors import InputError
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from bnnc.detect.network import Network
+
+_ARCHIVE = b"PK\x03\x04"  # what torch.save writes
 
 
 def network_for(path: Path, *, threads: int | None = None) -> Network:
-    """The network in a file, by what the file holds: a compiled library, or an ONNX model, which
-    onnxruntime runs.
+    """The network in a file, by what the file holds: a compiled library, a checkpoint of the
+    training, which torch runs, or an ONNX model, which onnxruntime runs.
 
     Raises:
         LibraryError, InputError: if it cannot be loaded.
@@ -22,7 +28,9 @@ def network_for(path: Path, *, threads: int | None = None) -> Network:
 
     if is_library(path):
         return network_of(load(path, threads=threads))
-    return _onnx(path, threads)
+    with open(path, "rb") as file:
+        is_archive = file.read(len(_ARCHIVE)) == _ARCHIVE
+    return _checkpoint(path, threads) if is_archive else _onnx(path, threads)
 
 
 def _onnx(path: Path, threads: int | None) -> Network:
@@ -35,7 +43,33 @@ def _onnx(path: Path, threads: int | None) -> Network:
     names = [tensor.name for tensor in session.get_outputs()]
     metadata = session.get_modelmeta().custom_metadata_map
 
-    def run(x: object) -> dict[str, object]:
+    def run(x: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session.run(names, {inputs[0].name: x})))
 
-    return Network(onnxruntime_title(), metadata, height, width, False, run)  # type: ignore[arg-type]
+    return Network(onnxruntime_title(), metadata, height, width, False, run)
+
+
+def _checkpoint(path: Path, threads: int | None) -> Network:
+    try:
+        import torch
+    except ImportError:
+        raise InputError(
+            "is a checkpoint, which needs torch", file=path, hint="pip install 'bnnc[zoo]'"
+        ) from None
+    from bnnc.detect.network import Network
+    from bnnc.zoo import checkpoint
+    from bnnc.zoo.metadata import describe
+
+    saved = checkpoint.load(path)
+    module = saved.network()
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    def run(x: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            outputs = module(torch.from_numpy(x))
+        return dict(zip(("heatmap", "size", "offset"), (y.numpy() for y in outputs)))
+
+    metadata = describe(saved.model.id, saved.labels, module.stride)
+    title = f"torch {torch.__version__}"
+    return Network(title, metadata, saved.height, saved.width, False, run)
