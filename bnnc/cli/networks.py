@@ -50,26 +50,19 @@ def _onnx(path: Path, threads: int | None) -> Network:
 
 
 def _checkpoint(path: Path, threads: int | None) -> Network:
+    from bnnc.detect.network import Network
+
     try:
         import torch
-    except ImportError:
-        raise InputError(
-            "is a checkpoint, which needs torch", file=path, hint="pip install 'bnnc[zoo]'"
-        ) from None
-    from bnnc.detect.network import Network
-    from bnnc.zoo import checkpoint
-    from bnnc.zoo.metadata import describe
 
-    saved = checkpoint.load(path)
-    module = saved.network()
+        from bnnc.zoo import checkpoint
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"needs the package {error.name}", file=path, hint="pip install 'bnnc[train]'"
+        ) from error
+    held = checkpoint.load(path)
     if threads is not None:
         torch.set_num_threads(threads)
-
-    def run(x: np.ndarray) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            outputs = module(torch.from_numpy(x))
-        return dict(zip(("heatmap", "size", "offset"), (y.numpy() for y in outputs)))
-
-    metadata = describe(saved.model.id, saved.labels, module.stride)
     title = f"torch {torch.__version__}"
-    return Network(title, metadata, saved.height, saved.width, False, run)
+    predict = held.network().predict
+    return Network(title, held.metadata, held.height, held.width, False, predict)
