@@ -10,7 +10,7 @@ from bnnc.detect.boxes import Boxes
 from bnnc.detect.centernet import Decoder, label_name, labels
 from bnnc.detect.network import Network, network_of
 from bnnc.detect.pictures import pixels_of
-from bnnc.detect.preprocessing import Preprocessing
+from bnnc.detect.preprocessing import Placement, Preprocessing
 from bnnc.errors import InputError
 from bnnc.runtime import InferenceSession
 
@@ -77,15 +77,20 @@ class Detector:
             InputError: if the picture cannot be read or is of another form.
         """
         picture = pixels_of(image)
-        network = self.network
-        pixels, placement = self._prepare.place(picture, network.height, network.width)
-        x = pixels[None] if network.takes_pixels else self._prepare.normalised(pixels)
+        x, placement = self.input_of(picture)
         found = self._find(x, self.score if score is None else score)
         height, width = picture.shape[:2]
         corners = placement.to_picture(found.corners)
         corners = np.clip(corners, 0, np.array([width, height] * 2, np.float32))
         names = tuple(label_name(self.classes, label) for label in found.labels.tolist())
         return Boxes(corners, found.labels, found.scores, names)
+
+    def input_of(self, picture: np.ndarray) -> tuple[np.ndarray, Placement]:
+        """A picture, uint8 [H, W, 3] RGB, as the network's input, and where it lies there."""
+        network = self.network
+        pixels, placement = self._prepare.place(picture, network.height, network.width)
+        x = pixels[None] if network.takes_pixels else self._prepare.normalised(pixels)
+        return x, placement
 
     def _find(self, x: np.ndarray, score: float) -> Boxes:
         """The boxes in an input, corners in its pixels."""
