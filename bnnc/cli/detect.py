@@ -7,7 +7,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ EXAMPLE = "bnnc detect det.so photo.jpg holiday/ -o found --score 0.5"
 
 _JPEG = frozenset((".jpg", ".jpeg"))
 _QUALITY = 92
+_AHEAD = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +80,12 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(reason, file=args.output) from None
     job = _Job(args, detector, _Places(args.output))
     with Progress("detecting") as progress:
-        for source in _sources(args.images, args.output):
+        for source, picture in _read_ahead(_sources(args.images, args.output)):
             try:
-                job.take(source, progress)
+                if picture is None:
+                    job.video(source, progress)
+                else:
+                    job.picture(source, picture.result(), progress)
             except InputError as error:
                 job.failed += 1
                 progress.aside(f"bnnc: error: {error}", sys.stderr)
@@ -130,6 +136,29 @@ def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
             yield _Source(path, Path(path.name), path.suffix.lower() in video.SUFFIXES)
 
 
+def _read_ahead(
+    sources: Iterable[_Source],
+) -> Iterator[tuple[_Source, Future[np.ndarray] | None]]:
+    """Each source with its pixels, unless it is a video: the next pictures are read while one is
+    looked at."""
+    from bnnc.detect.pictures import read_picture
+
+    waiting: deque[tuple[_Source, Future[np.ndarray] | None]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        try:
+            for source in sources:
+                origin = source.origin
+                readable = isinstance(origin, Path) and not source.is_video
+                picture = reader.submit(read_picture, str(origin)) if readable else None
+                waiting.append((source, picture))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft()
+        except InputError:
+            yield from waiting  # what came before it is sound
+            raise
+        yield from waiting
+
+
 class _Places:
     """Files to write drawn pictures to: never one that was read, never one twice."""
 
@@ -175,20 +204,15 @@ class _Job:
         """Pictures a second."""
         return self.done / (time.perf_counter() - self.start)
 
-    def take(self, source: _Source, progress: Progress) -> None:
-        """Find what is on a picture or a video's frames, and tell.
+    def picture(self, source: _Source, pixels: np.ndarray, progress: Progress) -> None:
+        """Find what is on a picture, uint8 [H, W, 3], and tell.
 
         Raises:
-            InputError: if it cannot be read or the drawn one not be written.
+            InputError: if the drawn one cannot be written.
         """
-        if source.is_video:
-            self._video(source, progress)
-            return
         from bnnc.detect.drawing import draw
-        from bnnc.detect.pictures import read_picture
 
         assert isinstance(source.origin, Path)
-        pixels = read_picture(source.origin)
         boxes = self.detector(pixels)
         written = None
         if self.args.output is not None:
@@ -197,7 +221,12 @@ class _Job:
             write_image(draw(pixels, boxes), written)
         self._tell(str(source.origin), pixels.shape, boxes, written, None, progress)
 
-    def _video(self, source: _Source, progress: Progress) -> None:
+    def video(self, source: _Source, progress: Progress) -> None:
+        """Find what is on a video's frames, and tell.
+
+        Raises:
+            InputError: if it cannot be read or the drawn one not be written.
+        """
         from bnnc.detect.drawing import draw
         from bnnc.detect.video import Video, VideoWriter
 
