@@ -73,6 +73,13 @@ def test_pixels_in_and_boxes_out(shapes_model: Path, shapes_voc: Path, tmp_path:
     assert set(bnnc.Detector(session)(truth.picture, 0.5).names) == set(truth.names)
 
 
+def test_a_library_that_takes_pixels_is_verified(bnnc, shapes_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.so"
+    assert bnnc("compile", shapes_model, "-o", path, "--input-u8").code == 0
+    ran = bnnc("verify", shapes_model, path, "--samples", 1, "--threads", 1)
+    assert ran.code == 0 and "verified" in ran.out, ran.err
+
+
 def test_outputs_stay_what_they_are(decoding: Path, shapes_library: Path) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 192, 256)).astype(np.float32)
     for ours, theirs in zip(*(bnnc.load(p, threads=1)(x) for p in (decoding, shapes_library))):
