@@ -15,6 +15,7 @@ from bnnc.analysis.statistics import statistics
 from bnnc.errors import InputError, ModelError
 from bnnc.ir.graph import Graph
 from bnnc.runtime import InferenceSession
+from bnnc.runtime.library import ABI_VERSION
 from bnnc.version import VERSION
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def build(
     sign_zero: str = "positive",
     require_binary: bool = False,
     input_u8: bool = False,
+    decode: str = "none",
     dump_passes: str | os.PathLike[str] | None = None,
     cc: str | None = None,
 ) -> Compilation:
@@ -89,13 +91,14 @@ def build(
     )
     if require_binary:
         _require_binary(report)
+    decoder = codegen.find_decoder(graph, decode)
     conventions = {c: statistics(graph, c).document() for c in ("paper", "executed")}
     options = passes.PassOptions(sign_zero=sign_zero, input_u8=input_u8)
     lowering = passes.run(graph, passes.LOWERING, options=options, dump_dir=_path(dump_passes))
     generated = codegen.generate(
         graph,
         {
-            "abi": 1,
+            "abi": ABI_VERSION,
             "bnnc": VERSION,
             "name": graph.name,
             "compiled": {
@@ -108,6 +111,7 @@ def build(
             },
             "statistics": conventions,
         },
+        decoder,
     )
     sources = toolchain.Sources(
         codegen.source(generated, embed_weights=emit == "c"), generated.weights
@@ -135,6 +139,7 @@ def compile(
             ``positive``, ``negative``, or ``strict`` (0, as ONNX says; the layer stays float).
         require_binary: fail if a convolution that looks binary is not.
         input_u8: take interleaved 8-bit pixels instead of normalised floats.
+        decode: ``centernet`` makes boxes of the outputs in C as well (``bnnc_detect``); ``none``.
         dump_passes: folder to write the graph to after every pass.
         cc: the C compiler's command.
 

@@ -23,6 +23,7 @@
 #define bnnc_pool_destroy BNNC_CONCAT(BNNC_PREFIX, pool_destroy)
 #define bnnc_run BNNC_CONCAT(BNNC_PREFIX, run)
 #define bnnc_run_observed BNNC_CONCAT(BNNC_PREFIX, run_observed)
+#define bnnc_detect BNNC_CONCAT(BNNC_PREFIX, detect)
 #define bnnc_isa BNNC_CONCAT(BNNC_PREFIX, isa)
 #define bnnc_set_isa BNNC_CONCAT(BNNC_PREFIX, set_isa)
 #define bnnc_calibrate BNNC_CONCAT(BNNC_PREFIX, calibrate)
@@ -39,16 +40,17 @@
 #define BNNC_API __attribute__((visibility("default")))
 #endif
 
-#define BNNC_ABI_VERSION 1u
+#define BNNC_ABI_VERSION 2u
 
-/* What bnnc_run and bnnc_set_isa return. */
+/* What bnnc_run and bnnc_set_isa return; bnnc_detect returns them with a minus sign. */
 enum {
     BNNC_OK = 0,
     BNNC_E_NULL = 1,    /* a pointer that must not be NULL was */
     BNNC_E_ALIGN = 2,   /* the arena is not aligned to 64 bytes */
     BNNC_E_ISA = 3,     /* this instruction set is unknown, not in the library, or not supported here */
     BNNC_E_RUNNING = 4, /* too late: a run has already happened */
-    BNNC_E_STOPPED = 5  /* an observer asked to stop */
+    BNNC_E_STOPPED = 5, /* an observer asked to stop */
+    BNNC_E_DECODER = 6  /* the model was compiled without --decode */
 };
 
 /* Kinds of work for bnnc_calibrate. */
@@ -65,6 +67,23 @@ typedef struct {
 
 /* Called after each layer on the thread that runs the model; returning nonzero stops the run. */
 typedef int bnnc_observer(void *user, int layer, int output_count, const bnnc_output *outputs);
+
+/* A thing found on a picture: its corners in pixels of the model's input, how sure the model is, and
+ * its class; the classes' names stand in bnnc_model_json(). */
+typedef struct {
+    float x0, y0, x1, y1;
+    float score;
+    int32_t label;
+} bnnc_box;
+
+/* What bnnc_detect shall find; zeros, or no options at all, stand for everything. */
+typedef struct {
+    float score;   /* the least score of a box */
+    float max_iou; /* above 0: drop a box if its overlap with a better one of its class exceeds this
+                      part of what the two cover together (non-maximum suppression) */
+    int32_t top;   /* above 0: how many peaks are looked at, over all classes, at most 131072; else as
+                      many as the model says, or 100 */
+} bnnc_detect_options;
 
 #endif
 
@@ -89,6 +108,14 @@ BNNC_API void bnnc_pool_destroy(bnnc_pool *pool);
 BNNC_API int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs);
 BNNC_API int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
                                bnnc_observer *observer, void *user);
+
+/* Run once and read the outputs as boxes, where the model was compiled with --decode: writes at most
+ * `capacity` of them, the best first, and returns how many, or a negative code. A peak of the heatmap
+ * is a cell with a score above 0 and no less than its neighbours' (all cells of a plateau; NaN is none,
+ * nor is a cell beside it); of equal scores the lower class comes first, then the upper row, then the
+ * left column. */
+BNNC_API int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs, bnnc_box *boxes, int capacity,
+                         const bnnc_detect_options *options);
 
 /* The instruction set in use: "portable", "avx2", "avx512". */
 BNNC_API const char *bnnc_isa(void);

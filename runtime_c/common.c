@@ -36,6 +36,8 @@ const char *bnnc_strerror(int code) {
         return "the instruction set cannot be changed after the first run";
     case BNNC_E_STOPPED:
         return "stopped by the observer";
+    case BNNC_E_DECODER:
+        return "the model was compiled without --decode";
     default:
         return "unknown error code";
     }

@@ -203,6 +203,15 @@ typedef struct {
     void *out;
 } bnnc_copy_args;
 
+/* look_up: 8-bit pixels x[batch][height][width][channels], each through its channel's table, to
+ * out[batch][channels][height][width]. */
+typedef struct {
+    int32_t batch, channels, height, width;
+    const uint8_t *x;
+    const float *table; /* float[channels][256] */
+    float *out;
+} bnnc_look_up_args;
+
 /* fill: count elements of element_bytes, each a copy of value. */
 typedef struct {
     int64_t count;
@@ -280,7 +289,7 @@ typedef struct {
     bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, pooled_depthwise_f32, conv_transpose_f32, matmul_f32;
     bnnc_kernel binary_conv_nhwc, binary_conv_planar;
     bnnc_kernel map_f32, max_pool_f32, average_pool_f32, resize_f32;
-    bnnc_kernel unary, broadcast, where, cast, copy, fill, gather, reduce, softmax, top_k;
+    bnnc_kernel unary, broadcast, where, cast, copy, fill, gather, look_up, reduce, softmax, top_k;
     bnnc_kernel bits_convert, bits_unpack;
     bnnc_kernel ceiling_f32, ceiling_bits;
     int64_t ceiling_f32_macs, ceiling_bits_macs; /* multiply-adds of one unit */

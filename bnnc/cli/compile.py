@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fail if a convolution that could be binary is not",
     )
     parser.add_argument(
+        "--decode",
+        choices=("centernet", "none"),
+        default="none",
+        help="make the library find boxes, too (bnnc_detect in C), from a CenterNet's outputs, "
+        "which are told by the model's metadata or by their names and shapes",
+    )
+    parser.add_argument(
         "--dump-passes", type=Path, metavar="DIR", help="write the graph after every pass"
     )
     parser.add_argument("--cc", metavar="CC", help="C compiler to use (default: $CC, cc, gcc...)")
@@ -65,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
             emit=args.emit,
             prefix=args.prefix,
             require_binary=args.require_binary,
+            decode=args.decode,
             dump_passes=args.dump_passes,
             cc=args.cc,
             **arguments.model_options(args),
@@ -114,6 +122,12 @@ def summary(compilation: Compilation) -> Iterator[str]:
     if fused:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(fused.items()))
         yield f"  fused   {listed}"
+    decoder = compiled["decoder"]
+    if decoder is not None:
+        yield (
+            f"  boxes   from {printable(decoder['heatmap'])}, {printable(decoder['size'])} and "
+            f"{printable(decoder['offset'])}, {decoder['stride']:g} pixels to a cell"
+        )
     total = info["statistics"]["executed"]["total"]
     yield (
         f"  work    {total['macs']:,} multiply-adds, r_b {total['binarization_ratio']:.4f}, "

@@ -7,7 +7,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from bnnc.cli.terminal import Progress, count_text
 from bnnc.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import numpy as np
 
     from bnnc.detect.boxes import Boxes
     from bnnc.detect.detector import Detector
@@ -29,6 +31,7 @@ EXAMPLE = "bnnc detect det.so photo.jpg holiday/ -o found --score 0.5"
 
 _JPEG = frozenset((".jpg", ".jpeg"))
 _QUALITY = 92
+_AHEAD = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +80,12 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(reason, file=args.output) from None
     job = _Job(args, detector, _Places(args.output))
     with Progress("detecting") as progress:
-        for source in _sources(args.images, args.output):
+        for source, picture in _read_ahead(_sources(args.images, args.output)):
             try:
-                job.take(source, progress)
+                if picture is None:
+                    job.video(source, progress)
+                else:
+                    job.picture(source, picture.result(), progress)
             except InputError as error:
                 job.failed += 1
                 progress.aside(f"bnnc: error: {error}", sys.stderr)
@@ -130,6 +136,29 @@ def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
             yield _Source(path, Path(path.name), path.suffix.lower() in video.SUFFIXES)
 
 
+def _read_ahead(
+    sources: Iterable[_Source],
+) -> Iterator[tuple[_Source, Future[np.ndarray] | None]]:
+    """Each source with its pixels, unless it is a video: the next pictures are read while one is
+    looked at."""
+    from bnnc.detect.pictures import read_picture
+
+    waiting: deque[tuple[_Source, Future[np.ndarray] | None]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        try:
+            for source in sources:
+                origin = source.origin
+                readable = isinstance(origin, Path) and not source.is_video
+                picture = reader.submit(read_picture, str(origin)) if readable else None
+                waiting.append((source, picture))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft()
+        except InputError:
+            yield from waiting  # what came before it is sound
+            raise
+        yield from waiting
+
+
 class _Places:
     """Files to write drawn pictures to: never one that was read, never one twice."""
 
@@ -175,32 +204,30 @@ class _Job:
         """Pictures a second."""
         return self.done / (time.perf_counter() - self.start)
 
-    def take(self, source: _Source, progress: Progress) -> None:
-        """Find what is on a picture or a video's frames, and tell.
+    def picture(self, source: _Source, pixels: np.ndarray, progress: Progress) -> None:
+        """Find what is on a picture, uint8 [H, W, 3], and tell.
 
         Raises:
-            InputError: if it cannot be read or the drawn one not be written.
+            InputError: if the drawn one cannot be written.
         """
-        if source.is_video:
-            self._video(source, progress)
-            return
-        from bnnc.detect.drawing import drawn
-        from bnnc.detect.pictures import read_picture
+        from bnnc.detect.drawing import draw
 
         assert isinstance(source.origin, Path)
-        pixels = read_picture(source.origin)
         boxes = self.detector(pixels)
         written = None
         if self.args.output is not None:
             suffix = source.origin.suffix.lower()
             written = self.places.place(source.inside, suffix if suffix in _JPEG else ".png")
-            _write_image(drawn(pixels, boxes), written)
+            write_image(draw(pixels, boxes), written)
         self._tell(str(source.origin), pixels.shape, boxes, written, None, progress)
 
-    def _video(self, source: _Source, progress: Progress) -> None:
-        import numpy as np
+    def video(self, source: _Source, progress: Progress) -> None:
+        """Find what is on a video's frames, and tell.
 
-        from bnnc.detect.drawing import drawn
+        Raises:
+            InputError: if it cannot be read or the drawn one not be written.
+        """
+        from bnnc.detect.drawing import draw
         from bnnc.detect.video import Video, VideoWriter
 
         video = Video(source.origin)
@@ -222,7 +249,7 @@ class _Job:
             written = self.places.place(source.inside, ".mp4")
             with fresh_file(written) as fresh, VideoWriter(fresh, video.rate) as writer:
                 for frame, boxes in frames():
-                    writer.write(np.asarray(drawn(frame, boxes)))
+                    writer.write(draw(frame, boxes))
                     self._tell(title, frame.shape, boxes, written, seen, progress)
         if not seen:
             raise InputError("holds no frame that can be read", file=title)
@@ -269,15 +296,17 @@ def found_lines(boxes: Boxes) -> Iterator[str]:
         yield f"  {printable(name):<{width}}  {score:.2f}  [{corners}]"
 
 
-def _write_image(image: Image.Image, path: Path) -> None:
-    """Write a picture, complete or not at all.
+def write_image(pixels: np.ndarray, path: Path) -> None:
+    """Write a picture, uint8 [H, W, 3], as JPEG or PNG, complete or not at all.
 
     Raises:
         InputError: if it cannot be written.
     """
-    jpeg = path.suffix in _JPEG
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
     with fresh_file(path) as fresh:
-        if jpeg:
+        if path.suffix in _JPEG:
             image.save(fresh, "JPEG", quality=_QUALITY)
         else:
             image.save(fresh, "PNG", compress_level=3)

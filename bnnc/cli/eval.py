@@ -26,7 +26,7 @@ EXAMPLE = "bnnc eval det.so VOC2007 --split test --against det.onnx"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a compiled library or an ONNX file"
+        "model", type=Path, metavar="MODEL", help="a compiled library, an ONNX file or a checkpoint"
     )
     parser.add_argument("data", type=Path, metavar="VOC_DIR")
     parser.add_argument(

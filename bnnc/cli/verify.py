@@ -52,19 +52,20 @@ def run(args: argparse.Namespace) -> int:
 
     session = bnnc.load(args.library, threads=args.threads, isa=args.isa)
     compiled = session.info["compiled"]
+    input_u8 = compiled.get("input_u8", False)
     with Progress(f"reading {args.model}"):
         graph, _ = compiler.reference_graph(
             args.model,
             shapes=_shapes(session.info),
             sign_zero=compiled.get("sign_zero", "positive"),
-            input_u8=compiled.get("input_u8", False),
+            input_u8=input_u8,
         )
     if args.input:
         feeds = [read_arrays(args.input)]
     else:
         feeds = samples(session.info["inputs"], session.info["metadata"], args.samples, args.seed)
     with Progress("verifying") as progress:
-        rivals = {} if args.no_end_to_end else _rivals(args.model, graph)
+        rivals = {} if args.no_end_to_end else _rivals(args.model, graph, input_u8)
         result = verify(graph, session, feeds, rivals=rivals, progress=progress)
     if args.json:
         print_json({"isa": session.isa, "threads": session.threads, **result.document()})
@@ -86,11 +87,21 @@ def _shapes(info: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _rivals(
-    model: Path, graph: Graph
+    model: Path, graph: Graph, input_u8: bool
 ) -> dict[str, Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]]:
     """Ways to run the whole model elsewhere."""
     from bnnc.analysis.bench import onnxruntime_session
     from bnnc.ir import interpreter
+    from bnnc.passes.input_u8 import normalisation
+
+    def normalised(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pixels as the model itself takes them."""
+        scaled = {}
+        for name, pixels in feeds.items():
+            factor, summand = normalisation(graph.metadata, pixels.shape[3])
+            x = pixels * factor.astype("float32") + summand.astype("float32")
+            scaled[name] = x.transpose(0, 3, 1, 2)
+        return scaled
 
     rivals: dict[str, Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]] = {
         "the interpreter": lambda feeds: interpreter.run(graph, feeds)
@@ -101,5 +112,7 @@ def _rivals(
         return rivals
     names = {tensor.name for tensor in session.get_inputs()}
     if names == {value.name for value in graph.inputs}:
-        rivals["onnxruntime"] = lambda feeds: session.run(graph.output_names, dict(feeds))
+        rivals["onnxruntime"] = lambda feeds: session.run(
+            graph.output_names, normalised(feeds) if input_u8 else dict(feeds)
+        )
     return rivals

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnnc.codegen import layouts, storage
+from bnnc.codegen.decoder import Decoder
 from bnnc.codegen.emitter import Emitter
 from bnnc.codegen.kernels import Kernel, choose
 from bnnc.codegen.legalize import legalize
@@ -20,12 +21,13 @@ SCRATCH_BYTES = 1 << 20
 """Scratch at the start of the arena for the thread that calls; BNNC_SCRATCH_BYTES in C."""
 
 
-def generate(graph: Graph, info: Mapping[str, Any]) -> Generated:
+def generate(graph: Graph, info: Mapping[str, Any], decoder: Decoder | None = None) -> Generated:
     """Turn a lowered graph into C.
 
     Args:
         graph: after ``passes.LOWERING``; not modified.
         info: the document for ``bnnc_model_json`` without ``inputs``, ``outputs`` and ``layers``.
+        decoder: how to read the outputs as boxes, if ``bnnc_detect`` shall.
 
     Raises:
         UnsupportedError: naming the node no kernel can compute.
@@ -38,6 +40,8 @@ def generate(graph: Graph, info: Mapping[str, Any]) -> Generated:
     graph.check()
     nodes = graph.nodes()
     memory = storage.plan(graph, nodes, SCRATCH_BYTES, overwrites)
+    if decoder is not None:
+        storage.keep_outputs(memory, graph)
     weights = Weights()
     layers = tuple(_layers(graph, nodes, chosen, memory, weights))
     block = weights.block()
@@ -49,13 +53,14 @@ def generate(graph: Graph, info: Mapping[str, Any]) -> Generated:
         "metadata": graph.metadata,
         "compiled": {
             **info.get("compiled", {}),
+            "decoder": None if decoder is None else decoder.document(),
             "arena_bytes": memory.arena_bytes,
             "arena_live_bytes": memory.live_bytes,
             "weight_bytes": len(block),
         },
         "layers": [_layer_info(layer) for layer in layers],
     }
-    return Generated(layers, memory, block, document)
+    return Generated(layers, memory, block, document, decoder)
 
 
 def overwrites(node: Node) -> Iterator[tuple[Value, Value]]:

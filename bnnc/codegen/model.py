@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnnc.codegen.decoder import Decoder
 from bnnc.codegen.emitter import Call
 from bnnc.codegen.storage import Storage
 from bnnc.ir.graph import Node, Value
@@ -38,9 +39,11 @@ class Generated:
         storage: the memory plan.
         weights: the weights as one block of bytes.
         info: what ``bnnc_model_json`` returns, as a document.
+        decoder: how ``bnnc_detect`` reads the outputs, if it does.
     """
 
     layers: tuple[Layer, ...]
     storage: Storage
     weights: bytes
     info: Mapping[str, Any]
+    decoder: Decoder | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnc.codegen.emitter import Call, comment, stored, string_literal
+from bnnc.codegen.emitter import Call, c_value, comment, stored, string_literal
 from bnnc.codegen.model import Generated, Layer
 from bnnc.codegen.storage import Place
 from bnnc.ir.epilogue import steps_of
@@ -49,6 +49,7 @@ _PRELUDE = """\
 #include <math.h>
 #include <string.h>
 
+#include "centernet.h"
 #include "kernel.h"
 
 /* What a layer sees of a run. */
@@ -183,7 +184,26 @@ def _entry_points(model: Generated) -> str:
         "OUTPUTS": str(len(info["outputs"])),
         "MAX_OUTPUTS": str(max((len(la.outputs) for la in model.layers), default=1)),
     }
-    return "".join(_substituted(_ENTRY_POINTS, values))
+    return "".join(_substituted(_ENTRY_POINTS, values)) + _detect(model)
+
+
+def _detect(model: Generated) -> str:
+    """The last entry point: boxes instead of outputs."""
+    decoder = model.decoder
+    if decoder is None:
+        return _DETECT_NOTHING
+    outputs = [tensor["name"] for tensor in model.info["outputs"]]
+    values = {
+        "PLACES": ", ".join(f"base + {offset}" for offset in model.storage.outputs),
+        "HEADS": ", ".join(
+            f"(const float *)outputs[{outputs.index(name)}]"
+            for name in (decoder.heatmap, decoder.size, decoder.offset)
+        ),
+        "SIZES": f"{decoder.classes}, {decoder.rows}, {decoder.columns}",
+        "STRIDE": c_value(decoder.stride),
+        "TOP": str(decoder.top),
+    }
+    return "".join(_substituted(_DETECT, values))
 
 
 def _json(info: Mapping[str, Any]) -> str:
@@ -247,5 +267,29 @@ int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, v
 
 int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs) {
     return bnnc_run_observed(arena, pool, inputs, outputs, NULL, NULL);
+}
+"""
+
+_DETECT = """
+int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs, bnnc_box *boxes,
+                int capacity, const bnnc_detect_options *options) {
+    if (arena == NULL)
+        return -BNNC_E_NULL;
+    uint8_t *base = arena;
+    void *const outputs[] = {@PLACES@};
+    const int code = bnnc_run(arena, pool, inputs, outputs);
+    if (code != BNNC_OK)
+        return -code;
+    const bnnc_centernet net = {@HEADS@, @SIZES@, @STRIDE@, @TOP@};
+    return bnnc_centernet_boxes(&net, boxes, capacity, options, arena);
+}
+"""
+
+_DETECT_NOTHING = """
+int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs, bnnc_box *boxes,
+                int capacity, const bnnc_detect_options *options) {
+    static const bnnc_centernet none = {0};
+    (void)pool, (void)inputs;
+    return bnnc_centernet_boxes(&none, boxes, capacity, options, arena);
 }
 """

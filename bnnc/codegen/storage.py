@@ -47,6 +47,7 @@ class Storage:
     Attributes:
         places: where each value that is not a constant lives.
         arena_bytes: size of the arena.
+        outputs: where in the arena a run may put its outputs, if nobody else gives them a place.
         live_bytes: the largest sum of buffers alive during one layer: no plan can need less.
     """
 
@@ -54,6 +55,7 @@ class Storage:
     arena_bytes: int = 0
     live_bytes: int = 0
     buffers: list[Buffer] = field(default_factory=list)
+    outputs: tuple[int, ...] = ()
 
 
 def view_offset(node: Node) -> int | None:
@@ -140,6 +142,15 @@ def plan(
     )
     _assign_offsets(storage, reserved)
     return storage
+
+
+def keep_outputs(storage: Storage, graph: Graph) -> None:
+    """Make room for the outputs behind everything else in the arena."""
+    offsets = []
+    for value in graph.outputs:
+        offsets.append(storage.arena_bytes)
+        storage.arena_bytes += _aligned(stored_bytes(value.type, DENSE))
+    storage.outputs = tuple(offsets)
 
 
 def _last_use_through_views(graph: Graph, value: Value, step_of: dict[Node, int]) -> int:

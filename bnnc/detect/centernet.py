@@ -32,8 +32,6 @@ class Decoder:
             (x first).
         stride: input pixels to a cell.
         top: how many peaks are kept, over all classes.
-        max_iou: boxes that overlap a better one of their class by more are dropped; None drops
-            none.
     """
 
     heatmap: str = "heatmap"
@@ -41,7 +39,6 @@ class Decoder:
     offset: str = "offset"
     stride: float = 4
     top: int = 100
-    max_iou: float | None = None
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Decoder:
@@ -60,8 +57,11 @@ class Decoder:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise InputError(f"the model does not say that it is a CenterNet ({KEY})") from None
 
-    def __call__(self, outputs: Mapping[str, np.ndarray], score: float = 0.0) -> Boxes:
-        """The boxes of at least ``score``, corners in input pixels.
+    def __call__(
+        self, outputs: Mapping[str, np.ndarray], score: float = 0.0, max_iou: float | None = None
+    ) -> Boxes:
+        """The boxes of at least ``score``, corners in input pixels; with ``max_iou``
+        :func:`suppressed`.
 
         Raises:
             InputError: if an output is missing or misshapen.
@@ -74,7 +74,11 @@ class Decoder:
         except (KeyError, ValueError, IndexError):
             raise InputError("the model's outputs are not those of a CenterNet") from None
         boxes = decode(heatmap, size, offset, self.stride, top=self.top, score=score)
-        return boxes if self.max_iou is None else suppressed(boxes, self.max_iou)
+        return boxes if max_iou is None else suppressed(boxes, max_iou)
+
+
+MOST_PEAKS = 1 << 17
+"""No more are ever looked at."""
 
 
 def decode(
@@ -96,7 +100,7 @@ def decode(
     _, rows, columns = heatmap.shape
     scores = np.where(peaks(heatmap), heatmap, 0).reshape(-1)
     kept = np.flatnonzero((scores > 0) & (scores >= np.float32(score)))
-    best = kept[np.argsort(-scores[kept], kind="stable")][:top]
+    best = kept[np.argsort(-scores[kept], kind="stable")][: min(top, MOST_PEAKS)]
     labels, cells = np.divmod(best, rows * columns)
     y, x = np.divmod(cells, columns)
     centres = np.stack([x, y]).astype(np.float32) + offset.reshape(2, -1)[:, cells]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from bnnc.detect.boxes import Boxes
 from bnnc.detect.centernet import Decoder, label_name, labels
 from bnnc.detect.network import Network, network_of
 from bnnc.detect.pictures import pixels_of
-from bnnc.detect.preprocessing import Preprocessing
+from bnnc.detect.preprocessing import Placement, Preprocessing
+from bnnc.errors import InputError
 from bnnc.runtime import InferenceSession
 
 SCORE = 0.3
@@ -30,7 +30,7 @@ class Detector:
         threads: threads of a run; default: the processors this process may use.
         score: boxes of a lower score are left out.
         max_iou: boxes that overlap a better one of their class by more are dropped (non-maximum
-            suppression); default: as the model says, else none is.
+            suppression); default: none is.
         isa: instruction set to force.
 
     Attributes:
@@ -58,9 +58,10 @@ class Detector:
         self.score = score
         self.classes = labels(model.metadata)
         self._prepare = Preprocessing.of(model.metadata)
-        self._decode = Decoder.of(model.metadata)
-        if max_iou is not None:
-            self._decode = replace(self._decode, max_iou=max_iou)
+        if max_iou is not None and not 0 < max_iou <= 1:
+            raise InputError(f"max_iou must lie above 0 and be at most 1, not {max_iou!r}")
+        self._max_iou = max_iou
+        self._decode = None if model.boxes is not None else Decoder.of(model.metadata)
 
     def __call__(self, image: object, score: float | None = None) -> Boxes:
         """What is on a picture.
@@ -76,12 +77,24 @@ class Detector:
             InputError: if the picture cannot be read or is of another form.
         """
         picture = pixels_of(image)
-        network = self.network
-        pixels, placement = self._prepare.place(picture, network.height, network.width)
-        x = pixels[None] if network.takes_pixels else self._prepare.normalised(pixels)
-        found = self._decode(network.run(x), self.score if score is None else score)
+        x, placement = self.input_of(picture)
+        found = self._find(x, self.score if score is None else score)
         height, width = picture.shape[:2]
         corners = placement.to_picture(found.corners)
         corners = np.clip(corners, 0, np.array([width, height] * 2, np.float32))
         names = tuple(label_name(self.classes, label) for label in found.labels.tolist())
         return Boxes(corners, found.labels, found.scores, names)
+
+    def input_of(self, picture: np.ndarray) -> tuple[np.ndarray, Placement]:
+        """A picture, uint8 [H, W, 3] RGB, as the network's input, and where it lies there."""
+        network = self.network
+        pixels, placement = self._prepare.place(picture, network.height, network.width)
+        x = pixels[None] if network.takes_pixels else self._prepare.normalised(pixels)
+        return x, placement
+
+    def _find(self, x: np.ndarray, score: float) -> Boxes:
+        """The boxes in an input, corners in its pixels."""
+        if self._decode is not None:
+            return self._decode(self.network.run(x), score, self._max_iou)
+        assert self.network.boxes is not None
+        return self.network.boxes(x, score, self._max_iou)

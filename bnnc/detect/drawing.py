@@ -41,8 +41,8 @@ def colour_of(label: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def drawn(picture: np.ndarray, boxes: Boxes) -> Image.Image:
-    """``picture``, uint8 [H, W, 3], with its boxes, names and scores.
+def draw(picture: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """``picture``, uint8 [H, W, 3], with its boxes, names and scores: uint8 [H', W', 3].
 
     Lines and letters grow with the picture. A small picture is enlarged by a whole number first,
     see :data:`LEAST_SIDE`. The best boxes lie on top.
@@ -66,7 +66,7 @@ def drawn(picture: np.ndarray, boxes: Boxes) -> Image.Image:
         plate = _plate(canvas, text, font, places[i], line, image.size, taken)
         taken.append(plate)
         _label(canvas, text, font, plate, colour_of(int(boxes.labels[i])))
-    return image
+    return np.asarray(image)
 
 
 @cache

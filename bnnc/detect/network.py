@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnnc.detect.boxes import Boxes
 from bnnc.errors import InputError
 from bnnc.runtime import InferenceSession
 
+FindBoxes = Callable[[np.ndarray, float, "float | None"], Boxes]
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
@@ -25,6 +27,8 @@ class Network:
         takes_pixels: its input is uint8 [1, height, width, 3] (``--input-u8``) instead of
             normalised float32 [1, 3, height, width].
         run: from an input to the outputs by name.
+        boxes: from an input, least score and ``max_iou`` to the boxes, corners in input pixels,
+            where whatever runs it can do so.
     """
 
     title: str
@@ -33,6 +37,7 @@ class Network:
     width: int
     takes_pixels: bool
     run: Run
+    boxes: FindBoxes | None = None
 
 
 def network_of(session: InferenceSession) -> Network:
@@ -50,8 +55,15 @@ def network_of(session: InferenceSession) -> Network:
     def run(x: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session(x)))
 
-    title = f"bnnc ({session.isa})"
-    return Network(title, session.info["metadata"], height, width, takes_pixels, run)
+    def boxes(x: np.ndarray, score: float, max_iou: float | None) -> Boxes:
+        found = session.detect({inputs[0].name: x}, score=score, max_iou=max_iou)
+        labels = found["label"].astype(np.int64)
+        return Boxes(found["corners"].copy(), labels, found["score"].copy())
+
+    title, metadata = f"bnnc ({session.isa})", session.info["metadata"]
+    decodes = session.info["compiled"].get("decoder") is not None
+    find = boxes if decodes else None
+    return Network(title, metadata, height, width, takes_pixels, run, find)
 
 
 def picture_size(shape: tuple[object, ...], takes_pixels: bool = False) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bnnc.errors import InputError
 
@@ -65,7 +65,8 @@ def pixels_of(image: object) -> np.ndarray:
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:
-    picture = ImageOps.exif_transpose(picture)
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
         raise InputError("holds floating-point pixels", hint="convert it to 8 bits a channel")
     if picture.mode.startswith("I"):
@@ -79,7 +80,7 @@ def _rgb(picture: Image.Image) -> np.ndarray:
         picture = picture.convert("RGBA")
         ground = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(ground, picture)
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def pictures_in(folder: Path, *, but: Path | None = None) -> Iterator[Path]:

@@ -23,6 +23,7 @@ from bnnc.passes.fuse_epilogues import fuse_epilogues
 from bnnc.passes.fuse_pools import fuse_pools
 from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
+from bnnc.passes.look_up import look_up
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
 from bnnc.passes.report import Pass, PassOptions, Report
@@ -46,6 +47,7 @@ SEMANTIC: tuple[Pass, ...] = (
 )
 
 LOWERING: tuple[Pass, ...] = (
+    look_up,
     lower_binary,
     thresholds,
     compare_earlier,

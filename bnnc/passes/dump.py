@@ -14,7 +14,7 @@ from bnnc.ir.types import DType
 if TYPE_CHECKING:
     import onnx
 
-_OWN_OPS = ("BinaryConv", "Map", "Copy", "Unpack")
+_OWN_OPS = ("BinaryConv", "Map", "Copy", "LookUp", "Unpack")
 _MAX_ELEMENTS = 1024
 """Larger constants are shown by type alone."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def input_u8(graph: Graph, report: Report) -> int:
         raise ModelError(f"--input-u8 needs one input of shape NxCxHxW, found {shapes}")
     (old,) = graph.inputs
     batch, channels, height, width = old.shape
-    factor, summand = _normalisation(graph, channels)
+    factor, summand = normalisation(graph.metadata, channels)
     pixels = graph.replace_input(old, TensorType(DType.U8, (batch, height, width, channels)))
     value = graph.add("Cast", [pixels], {"to": DType.F32}).output
     value = graph.add("Transpose", [value], {"perm": (0, 3, 1, 2)}).output
@@ -50,15 +51,19 @@ def input_u8(graph: Graph, report: Report) -> int:
     return 1
 
 
-def _normalisation(graph: Graph, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factor and summand of each channel."""
-    if KEY not in graph.metadata:
+def normalisation(metadata: Mapping[str, str], channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """What 8-bit values are multiplied by, and what is added then: float64 [channels] each.
+
+    Raises:
+        ModelError: if the metadata do not say, or make no sense.
+    """
+    if KEY not in metadata:
         raise ModelError(
             f"--input-u8 needs to know how pixels are normalised, but the metadata have no {KEY!r}",
             hint="export it with the model, or compile without --input-u8",
         )
     try:
-        given: dict[str, Any] = json.loads(graph.metadata[KEY])
+        given: dict[str, Any] = json.loads(metadata[KEY])
         mean, std = (
             np.broadcast_to(np.asarray(given.get(key, default), np.float64), (channels,))
             for key, default in (("mean", 0.0), ("std", 1.0))

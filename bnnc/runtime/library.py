@@ -21,7 +21,7 @@ import cffi
 from bnnc.errors import InputError, LibraryError, printable
 from bnnc.runtime.elf import MAGIC, model_prefix
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 DTYPES = {
     "f16": ("float16", "tensor(float16)"),
     "f32": ("float32", "tensor(float)"),
@@ -40,6 +40,8 @@ DTYPES = {
 
 _CDEF = """
 typedef struct {{ const void *data; size_t bytes; }} bnnc_output;
+typedef struct {{ float x0, y0, x1, y1, score; int32_t label; }} bnnc_box;
+typedef struct {{ float score, max_iou; int32_t top; }} bnnc_detect_options;
 typedef int bnnc_observer(void *user, int layer, int count, const bnnc_output *outputs);
 uint32_t {p}_abi_version(void);
 const char *{p}_model_json(void);
@@ -49,6 +51,8 @@ void {p}_pool_destroy(void *pool);
 int {p}_run(void *arena, void *pool, const void *const *inputs, void *const *outputs);
 int {p}_run_observed(void *arena, void *pool, const void *const *inputs, void *const *outputs,
                      bnnc_observer *observer, void *user);
+int {p}_detect(void *arena, void *pool, const void *const *inputs, bnnc_box *boxes, int capacity,
+               const bnnc_detect_options *options);
 const char *{p}_isa(void);
 int {p}_set_isa(const char *name);
 int64_t {p}_calibrate(void *arena, void *pool, int kind, int64_t units);
@@ -62,6 +66,7 @@ _FUNCTIONS = (
     "pool_destroy",
     "run",
     "run_observed",
+    "detect",
     "isa",
     "set_isa",
     "calibrate",
@@ -129,18 +134,12 @@ class _Handle:
         self.ffi = _ffi(prefix)
         try:
             library = self.ffi.dlopen(file, self.ffi.RTLD_NOW | self.ffi.RTLD_LOCAL)
+            _check_version(getattr(library, f"{prefix}_abi_version")(), path)
             self.functions = {name: getattr(library, f"{prefix}_{name}") for name in _FUNCTIONS}
         except (OSError, AttributeError) as error:
             reason = printable(str(error).replace(file, path.name))
             raise LibraryError(f"cannot be loaded: {reason}", file=path) from None
         self._library = library
-        version = self.functions["abi_version"]()
-        if version != ABI_VERSION:
-            raise LibraryError(
-                f"has interface version {version}, this bnnc loads version {ABI_VERSION}",
-                file=path,
-                hint=_REBUILD,
-            )
         self.info = parse_info(self.ffi.string(self.functions["model_json"]()), path)
         if isa is not None:
             self._force(isa, path)
@@ -154,6 +153,15 @@ class _Handle:
                 file=path,
                 hint=f"the library holds {inside}, and this machine must support the one asked for",
             )
+
+
+def _check_version(version: int, path: Path) -> None:
+    if version != ABI_VERSION:
+        raise LibraryError(
+            f"has interface version {version}, this bnnc loads version {ABI_VERSION}",
+            file=path,
+            hint=_REBUILD,
+        )
 
 
 def parse_info(text: bytes, path: Path) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from bnnc.runtime.arrays import Interface, TensorInfo
 from bnnc.runtime.library import Library
 
 _ALIGNMENT = 64
+MOST_BOXES = 1 << 17
+BOX = np.dtype([("corners", np.float32, 4), ("score", np.float32), ("label", np.int32)])
+"""One box: x0, y0, x1, y1 in input pixels, its score and its class."""
 Observer = Callable[[int, "list[np.ndarray]"], object]
 
 
@@ -106,6 +109,52 @@ class InferenceSession:
             raise InputError(f"{len(inputs)} arrays given; the model takes {names}")
         return self.run(None, {t.name: x for t, x in zip(self._interface.inputs, inputs)})
 
+    def detect(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        *,
+        score: float = 0.0,
+        max_iou: float | None = None,
+        top: int | None = None,
+    ) -> np.ndarray:
+        """Run one item of a model compiled with ``--decode`` and read its outputs as boxes.
+
+        Args:
+            feeds: as for :meth:`run`.
+            score: boxes of a lower score are left out.
+            max_iou: boxes that overlap a better one of their class by more are dropped; default:
+                none is.
+            top: how many peaks are looked at, over all classes; default: as the model says.
+
+        Returns:
+            A record array of :data:`BOX`, the best box first, corners in input pixels.
+
+        Raises:
+            InputError: if a name, shape, type or option is wrong, or for more than one item.
+            LibraryError: if the model has no decoder, or as :meth:`run`.
+        """
+        if max_iou is not None and not 0 < max_iou <= 1:
+            raise InputError(f"max_iou must lie above 0 and be at most 1, not {max_iou!r}")
+        if top is not None and not 1 <= top <= MOST_BOXES:
+            raise InputError(f"top must be a number from 1 to {MOST_BOXES}, not {top!r}")
+        arrays, items = self._interface.arrays(feeds)
+        if items != 1:
+            raise InputError(f"boxes are found on a batch of one, not of {items}")
+        library, pool = self._library, self._live_pool()
+        slot = self._slot()
+        for k, x in enumerate(arrays):
+            slot.inputs[k] = library.ffi.cast("void *", x.ctypes.data)
+        decoder = self.info["compiled"].get("decoder") or {}
+        boxes = np.empty(top or decoder.get("top", 1), BOX)
+        options = library.ffi.new("bnnc_detect_options *", (score, max_iou or 0, top or 0))
+        place = library.ffi.cast("bnnc_box *", boxes.ctypes.data)
+        arguments = (slot.arena, pool.pointer, slot.inputs, place, len(boxes), options)
+        count = library.call("detect", *arguments)
+        if count < 0:
+            raise LibraryError(f"the run failed: {library.explain(-count)}", file=self.path)
+        self._give_back(slot)
+        return boxes[:count]
+
     def run_observed(self, feeds: Mapping[str, np.ndarray], callback: Observer) -> list[np.ndarray]:
         """Run one item and call ``callback(layer, outputs)`` after each layer.
 
@@ -171,10 +220,7 @@ class InferenceSession:
     ) -> None:
         library = self._library
         pool = self._live_pool()
-        try:
-            slot = self._idle.pop()
-        except IndexError:
-            slot = _Slot(library, len(self._interface.inputs), len(self._interface.outputs))
+        slot = self._slot()
         sources = [(x.ctypes.data, x.nbytes // max(items, 1)) for x in arrays]
         targets = [(results[i].ctypes.data, results[i].nbytes // max(items, 1)) for i in results]
         for item in range(items):
@@ -188,6 +234,16 @@ class InferenceSession:
                 code = self._observe(slot, pool, callback)
             if code:
                 raise LibraryError(f"the run failed: {library.explain(code)}", file=self.path)
+        self._give_back(slot)
+
+    def _slot(self) -> _Slot:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            inputs, outputs = len(self._interface.inputs), len(self._interface.outputs)
+            return _Slot(self._library, inputs, outputs)
+
+    def _give_back(self, slot: _Slot) -> None:
         if self._pool is not None:
             self._idle.append(slot)
 

@@ -16,6 +16,7 @@ _INTERFACE = (
     "pool_destroy",
     "run",
     "run_observed",
+    "detect",
     "isa",
     "set_isa",
     "calibrate",

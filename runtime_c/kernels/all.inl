@@ -6,6 +6,7 @@
 #include "elementwise.inl"
 #include "broadcast.inl"
 #include "movement.inl"
+#include "look_up.inl"
 #include "reduce.inl"
 #include "topk.inl"
 #include "bits.inl"
@@ -36,6 +37,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .copy = BNNC_KERNEL(copy),
     .fill = BNNC_KERNEL(fill),
     .gather = BNNC_KERNEL(gather),
+    .look_up = BNNC_KERNEL(look_up),
     .reduce = BNNC_KERNEL(reduce),
     .softmax = BNNC_KERNEL(softmax),
     .top_k = BNNC_KERNEL(top_k),

@@ -290,11 +290,21 @@ def test_targets_lists_compilers_and_instruction_sets(bnnc) -> None:
     assert native["compiler"] or native["problem"]
 
 
-def test_demo_finds_the_shapes(bnnc) -> None:
-    ran = bnnc("demo", "--json")
+def test_demo_draws_the_shapes_it_finds(bnnc, tmp_path: Path) -> None:
+    from PIL import Image
+
+    ran = bnnc("demo", "--json", "-o", tmp_path / "found.png")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert document["binary"] > 0 and document["detections"]
     assert {found["label"] for found in document["detections"]} <= {"circle", "square", "triangle"}
-    text = bnnc("demo").out
-    assert "binary layers" in text and "r_b" in text
+    assert document["weight_bytes"]["compiled"] < document["weight_bytes"]["as float32"]
+    assert document["drawn"] == str(tmp_path / "found.png")
+    assert Image.open(tmp_path / "found.png").size == (512, 384)
+    text = bnnc("demo", "-o", tmp_path / "found.jpg").out
+    assert "binary layers" in text and "a run with bnnc" in text
+
+
+def test_demo_tells_a_name_that_is_no_pictures(bnnc, tmp_path: Path) -> None:
+    ran = bnnc("demo", "-o", tmp_path / "found.txt")
+    assert ran.code == 1 and "is no name for a picture" in ran.err

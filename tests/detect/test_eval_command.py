@@ -40,6 +40,33 @@ def test_compiling_does_not_move_the_map(
     assert "mAP moved by" in text and "have no partner" in text
 
 
+def test_a_checkpoint_and_its_onnx_file_find_the_same(
+    bnnc, shapes_voc: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    from bnnc.zoo import checkpoint, export
+    from bnnc.zoo.centernet import build
+    from bnnc.zoo.models import specify
+    from bnnc.zoo.settle import settle
+
+    model, labels = specify("qn([1x8,1x8])", "tp4([8])", "h(8)", id="tiny"), ["circle", "square"]
+    network = build(model, len(labels), seed=1)
+    settle(network, 96, 128, seed=0)
+    saved = checkpoint.Checkpoint(model, labels, 96, 128, network.state_dict())
+    checkpoint.save(saved, tmp_path / "tiny.pt")
+    export.write(network.eval(), tmp_path / "tiny.onnx", 96, 128, labels=labels, name="tiny")
+    options = ("--against", tmp_path / "tiny.onnx", "--json", "--threads", 1)
+    ran = bnnc("eval", tmp_path / "tiny.pt", shapes_voc, *options)
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["models"][0]["run_by"].startswith("torch ")
+    assert document["unknown_classes"] == ["triangle"]
+    assert document["agreement"]["detections"] > 0
+    # Untrained, its heatmap is nearly flat, and rounding alone moves some of its peaks.
+    assert document["agreement"]["alone_percent"] < 30
+
+
 def test_classes_the_model_does_not_know_are_named(
     bnnc, shapes_library: Path, tmp_path: Path
 ) -> None:

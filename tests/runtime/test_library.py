@@ -76,7 +76,7 @@ def test_a_library_without_a_model_is_told(tmp_path: Path) -> None:
 
 def test_another_interface_version_is_told(make_toy) -> None:
     path = make_toy("future.so", TOY_VERSION="7")
-    assert "has interface version 7, this bnnc loads version 1" in failure(path)
+    assert "has interface version 7, this bnnc loads version 2" in failure(path)
 
 
 @pytest.mark.parametrize(

@@ -248,3 +248,34 @@ def test_a_forked_process_runs_with_threads_of_its_own(toy: Path) -> None:
         os._exit(0 if good else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+# ---- boxes ------------------------------------------------------------------------------------
+
+
+def test_boxes_come_as_records(session: InferenceSession) -> None:
+    boxes = session.detect({"x": X}, score=4, max_iou=0.5, top=5)
+    assert boxes["score"].tolist() == [4, 5] and boxes["label"].tolist() == [4, 5]
+    assert boxes["corners"].tolist() == [[4, 0.5, 5, 0], [5, 0.5, 5, 0]]
+
+
+def test_no_more_boxes_come_than_are_asked_for(session: InferenceSession) -> None:
+    assert len(session.detect({"x": X}, top=2)) == 2
+
+
+def test_a_model_without_a_decoder_is_told(session: InferenceSession) -> None:
+    with pytest.raises(LibraryError, match="the run failed: toy trouble"):
+        session.detect({"x": X - 1})
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_iou": 0}, {"max_iou": 1.5}, {"max_iou": np.nan}, {"top": 0}, {"top": 1 << 20}]
+)
+def test_an_option_out_of_range_is_told(session: InferenceSession, options: dict) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        session.detect({"x": X}, **options)
+
+
+def test_boxes_are_found_on_one_item(open_toy: Path) -> None:
+    with pytest.raises(InputError, match="on a batch of one, not of 2"):
+        InferenceSession(open_toy, threads=1).detect({"x": np.concatenate([X, X])})

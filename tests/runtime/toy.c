@@ -86,4 +86,17 @@ int64_t bnnc_calibrate(void *arena, bnnc_pool *pool, int kind, int64_t units) {
     return kind < 2 ? units : 0;
 }
 
+int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs, bnnc_box *boxes, int capacity,
+                const bnnc_detect_options *options) {
+    (void)arena, (void)pool;
+    const float *x = inputs[0];
+    int count = 0;
+    for (int i = 0; i < COUNT && count < capacity; i++)
+        if (x[i] >= options->score) {
+            const bnnc_box box = {x[i], options->max_iou, (float)options->top, 0, x[i], i};
+            boxes[count++] = box;
+        }
+    return x[0] < 0 ? -BNNC_E_DECODER : count;
+}
+
 const char *bnnc_strerror(int code) { return code ? "toy trouble" : "fine"; }

@@ -41,6 +41,12 @@ int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, v
     return BNNC_OK;
 }
 
+int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs, bnnc_box *boxes,
+                int capacity, const bnnc_detect_options *options) {
+    (void)arena, (void)pool, (void)inputs, (void)boxes, (void)capacity, (void)options;
+    return -BNNC_E_DECODER;
+}
+
 int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs) {
     return bnnc_run_observed(arena, pool, inputs, outputs, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-"""Kernels that only move elements: strided copies, fills and gathers."""
+"""Kernels that only move elements: strided copies, fills, gathers and lookups."""
 
 from __future__ import annotations
 
@@ -132,6 +132,22 @@ def _gather(node: Node, emitter: Emitter) -> None:
     )
 
 
+def _look_up(node: Node, emitter: Emitter) -> None:
+    x = node.operand(0)
+    batch, height, width, channels = x.shape
+    emitter.call(
+        "look_up",
+        "bnnc_look_up_args",
+        batch=batch,
+        channels=channels,
+        height=height,
+        width=width,
+        x=emitter.address(x),
+        table=emitter.pack(node.attrs["table"]),
+        out=emitter.address(node.output),
+    )
+
+
 KERNELS = (
     Kernel("Transpose", "copy", _transpose),
     Kernel("Expand", "copy", _expand),
@@ -139,4 +155,5 @@ KERNELS = (
     Kernel("Concat", "copy", _concat),
     Kernel("Pad", "copy", _pad, _constant_pad),
     Kernel("Gather", "gather", _gather),
+    Kernel("LookUp", "look_up", _look_up),
 )

@@ -107,6 +107,22 @@ def _unpack(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]
     return [np.asarray(np.where(x, high, low))]
 
 
+def _infer_look_up(node: Node) -> list[TensorType]:
+    (x,) = operands(node, 1)
+    table = node.attrs["table"]
+    assert x.dtype is DType.U8 and len(x.shape) == 4, node
+    batch, height, width, channels = x.shape
+    assert table.dtype == np.float32 and table.shape == (channels, 256), node
+    return [TensorType(DType.F32, (batch, channels, height, width))]
+
+
+def _look_up(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    (x,) = given(arrays, 1)
+    planes = np.moveaxis(x, 3, 1)
+    channels = np.arange(planes.shape[1]).reshape(-1, 1, 1)
+    return [np.asarray(node.attrs["table"][channels, planes])]
+
+
 LOWERED = (
     Op(
         "BinaryConv",
@@ -137,6 +153,13 @@ LOWERED = (
     ),
     Op("Map", _infer_map, _map, {"steps": ()}, doc="steps alone; x, step operands"),
     Op("Copy", _infer_copy, _copy, flow=Flow.MOVEMENT, doc="x, in memory of its own"),
+    Op(
+        "LookUp",
+        _infer_look_up,
+        _look_up,
+        {"table": REQUIRED},
+        doc="pixels u8 [N, H, W, C] through float32 [C, 256] to [N, C, H, W]",
+    ),
     Op(
         "Unpack",
         _infer_unpack,
