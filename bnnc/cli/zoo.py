@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bnnc.cli import arguments
 from bnnc.cli.terminal import Progress, bytes_text, print_json
+from bnnc.errors import InputError
 
 NAME = "zoo"
 HELP = "list the paper's networks, or export one as ONNX"
@@ -19,11 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.set_defaults(action=_list)
     export = actions.add_parser(
         "export",
-        help="write a network, untrained, as ONNX",
+        help="write a network, untrained or of a training run, as ONNX",
         epilog=f"example:\n  {EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    export.add_argument("id", metavar="ID", help="see `bnnc zoo list`")
+    export.add_argument(
+        "id", metavar="ID|CHECKPOINT.pt", help="see `bnnc zoo list`, or a file of examples/train.py"
+    )
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     export.add_argument(
         "--input-size",
@@ -31,10 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="height and width (default: the network's own)",
     )
+    export.add_argument("--classes", type=arguments.positive, metavar="N", help="default: 20")
+    export.add_argument("--seed", type=int, help="of the weights (default: 0)")
     export.add_argument(
-        "--classes", type=arguments.positive, default=20, metavar="N", help="default: 20"
+        "--compact",
+        action="store_true",
+        help="store binary weights as bits, the others of convolutions rounded to float16",
     )
-    export.add_argument("--seed", type=int, default=0, help="of the weights (default: 0)")
     export.set_defaults(action=_export)
     for action in (listing, export):
         arguments.add_json(action)
@@ -72,16 +78,22 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from bnnc.zoo.export import export
+    from bnnc.zoo.export import export, export_checkpoint
 
+    given = {"input_size": args.input_size, "classes": args.classes, "seed": args.seed}
+    chosen = {name: value for name, value in given.items() if value is not None}
     with Progress(f"exporting {args.id}"):
-        path = export(
-            args.id,
-            args.output,
-            input_size=args.input_size,
-            classes=args.classes,
-            seed=args.seed,
-        )
+        if not args.id.endswith(".pt"):
+            path = export(args.id, args.output, compact=args.compact, **chosen)
+        elif chosen:
+            option = next(iter(chosen)).replace("_", "-")
+            raise InputError(
+                "a checkpoint has a size, classes and weights of its own",
+                file=args.id,
+                hint=f"leave --{option} away",
+            )
+        else:
+            path = export_checkpoint(args.id, args.output, compact=args.compact)
     size = path.stat().st_size
     if args.json:
         print_json({"path": str(path), "bytes": size})

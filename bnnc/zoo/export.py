@@ -33,6 +33,7 @@ def export(
     input_size: int | None = None,
     classes: int = 20,
     seed: int = 0,
+    compact: bool = False,
 ) -> Path:
     """Write network ``model_id``, untrained, as an ONNX file.
 
@@ -45,6 +46,7 @@ def export(
         input_size: height and width in pixels; None for the network's own.
         classes: how many the heatmap tells apart.
         seed: of everything random.
+        compact: see :func:`to_onnx`.
 
     Returns the path. Raises InputError for an unknown id, an impossible size, a path that cannot
     be written, or where torch or onnxscript is not installed.
@@ -59,7 +61,30 @@ def export(
 
     model = build(spec, classes, seed=seed)
     settle(model, size, size, seed=seed)
-    return write(model, path, size, size, labels=labels_for(classes), name=spec.id)
+    return write(model, path, size, size, labels=labels_for(classes), name=spec.id, compact=compact)
+
+
+def export_checkpoint(
+    checkpoint: str | os.PathLike[str], path: str | os.PathLike[str], *, compact: bool = False
+) -> Path:
+    """Write the network of a training run's checkpoint as an ONNX file; see :func:`to_onnx`.
+
+    Returns the path. Raises InputError where the checkpoint cannot be read or ``path`` cannot be
+    written, or where torch or onnxscript is not installed.
+    """
+    _require_packages()
+    from bnnc.zoo.checkpoint import load
+
+    held = load(checkpoint)
+    return write(
+        held.network(),
+        path,
+        held.height,
+        held.width,
+        labels=held.labels,
+        name=held.model.id,
+        compact=compact,
+    )
 
 
 def write(
@@ -70,6 +95,7 @@ def write(
     *,
     labels: Sequence[str],
     name: str,
+    compact: bool = False,
 ) -> Path:
     """Write ``model`` as an ONNX file for pictures of ``height`` x ``width``; see :func:`to_onnx`.
 
@@ -82,7 +108,7 @@ def write(
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         # Opened before the work, so that a hopeless place is known at once.
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
-            proto = to_onnx(model, height, width, labels=labels, name=name)
+            proto = to_onnx(model, height, width, labels=labels, name=name, compact=compact)
             beside.write(proto.SerializeToString())
         os.chmod(beside.name, 0o666 & ~_umask())
         os.replace(beside.name, target)
@@ -99,20 +125,27 @@ def write(
 
 
 def to_onnx(
-    model: CenterNet, height: int, width: int, *, labels: Sequence[str], name: str
+    model: CenterNet,
+    height: int,
+    width: int,
+    *,
+    labels: Sequence[str],
+    name: str,
+    compact: bool = False,
 ) -> onnx.ModelProto:
     """``model`` in inference mode as ONNX.
 
     Input ``input`` [1, 3, height, width]; outputs ``heatmap``, ``size``, ``offset``. Binary
     weights are stored as int8, nodes are named after modules, and the metadata are those of
-    :mod:`bnnc.zoo.metadata`. ``model`` itself is left as it was.
+    :mod:`bnnc.zoo.metadata`. ``compact`` stores binary weights as bits and rounds the other
+    convolutions' to float16. ``model`` itself is left as it was.
     """
     _require_packages()
     import torch
 
     from bnnc.zoo.centernet import OUTPUTS
     from bnnc.zoo.layers import freeze_binary_weights
-    from bnnc.zoo.onnx_file import name_after_modules, store_signs_in_bytes
+    from bnnc.zoo.onnx_file import name_after_modules, store_compactly, store_signs_in_bytes
 
     deployed = copy.deepcopy(model).cpu().eval()
     freeze_binary_weights(deployed)
@@ -130,7 +163,7 @@ def to_onnx(
     proto: onnx.ModelProto = program.model_proto
     leaves = {path for path, module in deployed.named_modules() if not any(module.children())}
     name_after_modules(proto, leaves)
-    store_signs_in_bytes(proto)
+    (store_compactly if compact else store_signs_in_bytes)(proto)
     proto.graph.name = name
     del proto.metadata_props[:]
     for key, value in describe(name, labels, model.stride).items():

@@ -1,9 +1,9 @@
-"""Tidying an exported graph: readable names, and binary weights in bytes."""
+"""Tidying an exported graph: readable names, and weights stored small."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
@@ -63,29 +63,87 @@ def store_signs_in_bytes(model: onnx.ModelProto) -> None:
 
     ``Conv(x, w: float32)`` becomes ``Conv(x, Cast(w: int8))``, in place.
     """
+
+    def in_bytes(tensor: onnx.TensorProto, values: np.ndarray) -> list[onnx.NodeProto]:
+        if not np.isin(values, (-1.0, 1.0)).all():
+            return []
+        return _cast(tensor, values.astype(np.int8))
+
+    _store_weights(model, in_bytes)
+
+
+def store_compactly(model: onnx.ModelProto) -> None:
+    """Store the weights of convolutions in what they need, in place: those that hold only -1 and +1
+    as bits, eight to a byte, the others rounded to float16.
+
+    A few nodes at each weight make float32 of them again, which runtimes do once, while loading.
+    """
+    masks = 1 << np.arange(8, dtype=np.uint8)
+
+    def compactly(tensor: onnx.TensorProto, values: np.ndarray) -> list[onnx.NodeProto]:
+        signs = bool(np.isin(values, (-1.0, 1.0)).all())
+        if signs and values.size % 8 == 0:
+            return _unpack(tensor, values)
+        half = values.astype(np.int8 if signs else np.float16)
+        return _cast(tensor, half) if np.isfinite(half).all() else []
+
+    _store_weights(model, compactly)
+    if any(node.op_type == "BitwiseAnd" for node in model.graph.node):
+        for name, value in (
+            (_MASKS, masks),
+            (_PLUS, np.float32(1)),
+            (_MINUS, np.float32(-1)),
+        ):
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+
+
+_MASKS, _PLUS, _MINUS = "unpack.masks", "unpack.plus", "unpack.minus"
+_Store = Callable[[onnx.TensorProto, np.ndarray], list[onnx.NodeProto]]
+
+
+def _cast(tensor: onnx.TensorProto, stored: np.ndarray) -> list[onnx.NodeProto]:
+    name = tensor.name
+    tensor.CopyFrom(numpy_helper.from_array(stored, name))
+    out = f"{name}.Cast"
+    return [helper.make_node("Cast", [name], [out], name=out, to=onnx.TensorProto.FLOAT)]
+
+
+def _unpack(tensor: onnx.TensorProto, values: np.ndarray) -> list[onnx.NodeProto]:
+    name = tensor.name
+    packed = np.packbits(values.reshape(-1, 8) > 0, axis=1, bitorder="little")
+    tensor.CopyFrom(numpy_helper.from_array(packed, name))
+    shape = helper.make_tensor("", onnx.TensorProto.INT64, [values.ndim], values.shape)
+    steps = (
+        ("BitwiseAnd", [name, _MASKS], {}),
+        ("Cast", [f"{name}.BitwiseAnd"], {"to": onnx.TensorProto.BOOL}),
+        ("Where", [f"{name}.Cast", _PLUS, _MINUS], {}),
+        ("Constant", [], {"value": shape}),
+        ("Reshape", [f"{name}.Where", f"{name}.Constant"], {}),
+    )
+    return [
+        helper.make_node(op, inputs, [f"{name}.{op}"], name=f"{name}.{op}", **attributes)
+        for op, inputs, attributes in steps
+    ]
+
+
+def _store_weights(model: onnx.ModelProto, store: _Store) -> None:
+    """Let ``store`` change the initializers that are weights of convolutions; the last node that it
+    gives makes them float32 again."""
     graph = model.graph
-    weights = {
-        node.input[1]: node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")
-    }
-    casts = []
+    weights = {node.input[1] for node in graph.node if node.op_type in ("Conv", "ConvTranspose")}
+    added: list[onnx.NodeProto] = []
     for tensor in graph.initializer:
         if tensor.name not in weights or tensor.data_type != onnx.TensorProto.FLOAT:
             continue
-        values = numpy_helper.to_array(tensor)
-        if not np.isin(values, (-1.0, 1.0)).all():
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.int8), name))
-        as_float = f"{name}.Cast"
-        casts.append(
-            helper.make_node("Cast", [name], [as_float], name=as_float, to=onnx.TensorProto.FLOAT)
-        )
-        for node in graph.node:
-            node.input[:] = [as_float if value == name else value for value in node.input]
+        nodes = store(tensor, numpy_helper.to_array(tensor))
+        for node in graph.node if nodes else ():
+            made = nodes[-1].output[0]
+            node.input[:] = [made if value == tensor.name else value for value in node.input]
+        added += nodes
     described = [entry for entry in graph.value_info if entry.name not in weights]
     del graph.value_info[:]
     graph.value_info.extend(described)
-    nodes = [*casts, *graph.node]
+    nodes = [*added, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
