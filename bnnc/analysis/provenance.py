@@ -105,11 +105,11 @@ def _deciders(domains: Domains, target: Value, available: Collection[Value]) -> 
     while pending:
         value = pending.pop()
         domain = domains.of(value)
-        settled = isinstance(domain, Finite) and value in available
-        if value in seen or settled or isinstance(domain, Exact):
+        few = isinstance(domain, Finite) or not value.dtype.is_float
+        if value in seen or (few and value in available) or isinstance(domain, Exact):
             continue
         seen.add(value)
-        if isinstance(domain, Finite):
+        if few:
             pending += [v for v in value.producer.inputs if v is not None]
         else:
             found[value] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bnnc.analysis.statistics import LayerStatistics, Statistics
 from bnnc.errors import printable
@@ -12,7 +12,7 @@ BINARY_COLOUR, FLOAT_COLOUR = "#2a6f97", "#e07a3f"
 
 
 def summary(stats: Statistics) -> str:
-    """The totals in a few lines."""
+    """The totals in a few lines, and what could be binary but is not."""
     total = stats.total
     rows = [
         ("model", printable(stats.model) or "(no name)"),
@@ -27,7 +27,16 @@ def summary(stats: Statistics) -> str:
         ("activations", f"{total.activation_bytes:,} bytes"),
     ]
     width = max(len(title) for title, _ in rows)
-    return "\n".join(f"{title:<{width}}  {text}" for title, text in rows)
+    lines = [f"{title:<{width}}  {text}" for title, text in rows]
+    return "\n".join([*lines, *(f"not binary: {text}" for text in missed(stats.layers))])
+
+
+def missed(layers: Iterable[LayerStatistics], limit: int = 12) -> list[str]:
+    """Each layer that looks as if it was meant to be binary, and why it is not."""
+    found = [layer for layer in layers if layer.candidate]
+    lines = [f"{printable(v.name)}: {printable(v.reason or '', 200)}" for v in found[:limit]]
+    more = len(found) - limit
+    return [*lines, f"and {more} more; see `bnnc stats --layers`"] if more > 0 else lines
 
 
 def layer_table(stats: Statistics) -> str:

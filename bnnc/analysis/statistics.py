@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnnc.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from bnnc.ir.graph import Graph, Value
+    from bnnc.ir.graph import Graph, Node, Value
 
 CONVENTIONS = ("executed", "paper")
 _PER_FLOP = 64
@@ -36,6 +36,8 @@ class LayerStatistics:
         float_bytes: what they would take as float32.
         activation_bytes: what its outputs take.
         reason: why a layer with multiply-adds is not binary; None if it is.
+        candidate: whether a layer that is not binary looks as if it was meant to be: a sign
+            upstream, or weights of few values.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LayerStatistics:
     float_bytes: int
     activation_bytes: int
     reason: str | None
+    candidate: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
         verdict = found.get(node)
         binary = verdict is not None and verdict.binary
         values = parameter_values(node)
+        if binary:
+            values += _behind(graph, node)
         count = macs(node, convention)
         if not count and not values:
             continue
@@ -146,6 +151,7 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
                 float_bytes=4 * _elements(sizes),
                 activation_bytes=sum(value.type.bytes for value in node.outputs),
                 reason=None if verdict is None or binary else verdict.reason,
+                candidate=verdict is not None and verdict.candidate and not binary,
             )
         )
     total = sum(layer.macs for layer in layers)
@@ -166,6 +172,21 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
         ),
         tuple(layers),
     )
+
+
+def _behind(graph: Graph, product: Node) -> list[Value]:
+    """The scales and biases of a binary product, which follow it under its name."""
+    found: list[Value] = []
+    node: Node | None = product
+    while node is not None and product.name:
+        node = graph.only_consumer(node.output)
+        if node is None or node.name != product.name or node.op.name not in _FOLLOWING:
+            break
+        found += [v for v in node.inputs if v is not None and v.is_constant]
+    return found
+
+
+_FOLLOWING = ("Mul", "Add", "Reshape")
 
 
 def equivalent_flop(binary_macs: int, float_macs: int) -> float:

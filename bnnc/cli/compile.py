@@ -95,9 +95,9 @@ def document(compilation: Compilation) -> dict[str, Any]:
         "outputs": info["outputs"],
         "compiled": info["compiled"],
         "layers": len(info["layers"]),
-        "binary": sum(layer["binary"] for layer in layers),
+        "binary": sum(verdict.binary for verdict in compilation.report.verdicts),
         "float": [
-            {"name": layer["name"], "op": layer["op"], "reason": layer["reason"]}
+            {key: layer[key] for key in ("name", "op", "reason", "candidate")}
             for layer in layers
             if layer["macs"] and not layer["binary"]
         ],
@@ -117,7 +117,7 @@ def summary(compilation: Compilation) -> Iterator[str]:
     for title in ("inputs", "outputs"):
         for tensor in info[title]:
             yield f"  {title[:-1]:<8}{printable(tensor['name'])} {_type(tensor, info)}"
-    yield from _binary(info, compilation)
+    yield from _binary(compilation)
     fused = Counter(step for layer in info["layers"] for step in layer["steps"] if layer["steps"])
     if fused:
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(fused.items()))
@@ -156,12 +156,12 @@ def _type(tensor: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     return f"{tensor['dtype']} {shape_text(shape)}"
 
 
-def _binary(info: Mapping[str, Any], compilation: Compilation) -> Iterator[str]:
+def _binary(compilation: Compilation) -> Iterator[str]:
     """How much is binary, and why the rest of what could be is not."""
-    layers = [layer for layer in info["statistics"]["executed"]["layers"] if layer["macs"]]
-    binary = sum(layer["binary"] for layer in layers)
-    yield f"  binary  {binary} of {count_text(len(layers), 'convolution')} and matrix products"
-    missed = [v for v in compilation.report.verdicts if v.candidate and not v.binary]
+    verdicts = compilation.report.verdicts
+    binary = sum(verdict.binary for verdict in verdicts)
+    yield f"  binary  {binary} of {count_text(len(verdicts), 'convolution')} and matrix products"
+    missed = [v for v in verdicts if v.candidate and not v.binary]
     for verdict in missed[:_REASONS]:
         yield f"          not {printable(verdict.name)}: {printable(verdict.reason, 200)}"
     if len(missed) > _REASONS:

@@ -118,16 +118,22 @@ class Packing:
 
 def two_values(domains: Domains, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The two finite values of each channel of ``x`` along ``axis``, float64 [C] ascending; None
-    if it does not take two that depend on nothing but the channel."""
+    if it does not take two that depend on nothing but the channel. A channel that is constant may
+    hold one of the two values of another."""
     domain = domains.of(x)
     levels = domain.levels() if isinstance(domain, Finite) and x.dtype is DType.F32 else None
     if levels is None or len(levels) != 2 or not np.isfinite(levels).all():
         return None
     shaped = np.moveaxis(aligned(levels, len(x.shape)), 1 + axis % len(x.shape), -1)
-    if prod(shaped.shape[1:-1]) != 1 or not (levels[0] < levels[1]).all():
+    if prod(shaped.shape[1:-1]) != 1:
         return None
-    each = shaped.reshape(2, -1).astype(np.float64)
-    low, high = np.broadcast_to(each, (2, x.shape[axis]))
+    low, high = np.array(np.broadcast_to(shaped.reshape(2, -1), (2, x.shape[axis])), np.float64)
+    varying = low < high
+    for channel in np.flatnonzero(~varying):
+        fitting = np.flatnonzero(varying & ((low == low[channel]) | (high == low[channel])))
+        if not len(fitting):
+            return None
+        low[channel], high[channel] = low[fitting[0]], high[fitting[0]]
     return low, high
 
 

@@ -28,6 +28,7 @@ from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
 from bnnc.passes.report import Pass, PassOptions, Report
 from bnnc.passes.resolve_sign_zero import resolve_sign_zero
+from bnnc.passes.sink_pads import sink_pads
 from bnnc.passes.sink_transposes import sink_transposes
 from bnnc.passes.thresholds import thresholds
 
@@ -35,6 +36,7 @@ SEMANTIC: tuple[Pass, ...] = (
     eliminate,
     cancel_detach,
     sink_transposes,
+    sink_pads,
     hoist_scales,
     resolve_sign_zero,
     fold_constants,

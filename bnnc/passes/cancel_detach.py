@@ -92,6 +92,7 @@ def _remaining_terms(
         if parts is None:
             return None
         factor = terms.pop(last)
+        cancelled |= not parts
         for part, times in parts:
             number = numbers[part]
             terms[number] = terms.get(number, 0.0) + factor * times
@@ -122,6 +123,8 @@ def _parts(value: Value) -> list[tuple[Value, float]] | None:
     if node.op.name in ("Mul", "Div"):
         for slot in (1, 0) if node.op.name == "Mul" else (1,):
             number = same_everywhere(node.operand(slot))
+            if number == 0 and node.op.name == "Mul":
+                return []
             if number:
                 return [(node.operand(1 - slot), number if node.op.name == "Mul" else 1 / number)]
     return None

@@ -19,6 +19,7 @@ def eliminate(graph: Graph, report: Report) -> int:
         x -> Identity -> y          x -> y
         x -> Transpose -> Transpose -> y          x -> Transpose -> y
         x [N, C, 1, 1] -> Transpose -> y          x -> Reshape -> y
+        x [1, ...] -> ReduceMean(axis 0) -> y          x -> Reshape -> y
 
     Identity, Cast to the same type, Reshape, Expand, Slice and Resize to the same elements, Pad
     by nothing, pooling of single elements, x + 0, x * 1, Clip without bounds...
@@ -33,7 +34,7 @@ def eliminate(graph: Graph, report: Report) -> int:
             graph.replace(node.output, source)
             graph.remove(node)
             changed += 1
-        elif node.op.name == "Transpose" and _keeps_order(node):
+        elif _reorders_nothing(node):
             shape = {"shape": node.output.shape}
             reshape = graph.add("Reshape", [node.operand(0)], shape, name=node.name)
             graph.take_over(node.output, inherit(reshape, node).output)
@@ -43,11 +44,13 @@ def eliminate(graph: Graph, report: Report) -> int:
 
 def _merge(graph: Graph, node: Node) -> int:
     """Reach through a movement of the same kind in front."""
-    if node.op.name not in ("Reshape", "Transpose"):
+    if node.op.name not in ("Reshape", "Transpose", "Pad"):
         return 0
     before = node.operand(0).producer
-    if before.op is not node.op:
+    if before.op is not node.op or (node.op.name == "Pad" and not _pad_alike(before, node)):
         return 0
+    if node.op.name == "Pad":
+        node.attrs["pads"] = tuple(map(sum, zip(before.attrs["pads"], node.attrs["pads"])))
     if node.op.name == "Transpose":
         first = before.attrs["perm"]
         node.attrs["perm"] = tuple(first[axis] for axis in node.attrs["perm"])
@@ -55,8 +58,19 @@ def _merge(graph: Graph, node: Node) -> int:
     return 1
 
 
-def _keeps_order(node: Node) -> bool:
-    """Whether a Transpose moves only axes of one element."""
+def _pad_alike(first: Node, second: Node) -> bool:
+    """Whether two Pads add the same constant."""
+    a, b = first.attrs, second.attrs
+    same = a["mode"] == b["mode"] == "constant" and a["value"] == b["value"]
+    return bool(same and min((*a["pads"], *b["pads"])) >= 0)
+
+
+def _reorders_nothing(node: Node) -> bool:
+    """Whether a Transpose or a reduction moves or reduces only axes of one element."""
+    if node.op.name in _REDUCTIONS:
+        return node.operand(0).type.elements == node.output.type.elements
+    if node.op.name != "Transpose":
+        return False
     shape = node.operand(0).shape
     moved = [axis for axis in node.attrs["perm"] if shape[axis] > 1]
     return moved == sorted(moved)
@@ -86,10 +100,6 @@ def _one_element_windows(node: Node) -> bool:
     return node.attrs["kernel"] == (1, 1) and _same_type(node) and not any(node.attrs["pads"])
 
 
-def _nothing_reduced(node: Node) -> bool:
-    return node.operand(0).type == node.output.type
-
-
 def _resizes_nothing(node: Node) -> bool:
     indices = [
         (node.attrs[key][:, 0], size) for key, size in zip(("iy", "ix"), node.output.shape[2:])
@@ -98,6 +108,9 @@ def _resizes_nothing(node: Node) -> bool:
         np.array_equal(index, np.arange(size)) for index, size in indices
     )  # fmt: skip
 
+
+_REDUCTIONS = tuple(f"Reduce{kind}" for kind in ("Sum", "Mean", "Max", "Min", "Prod"))
+"""Those that leave single elements as they are."""
 
 _SAME: dict[str, Callable[[Node], bool]] = {
     "Identity": lambda node: True,
@@ -114,7 +127,7 @@ _SAME: dict[str, Callable[[Node], bool]] = {
     "MaxPool": _one_element_windows,
     "AveragePool": _one_element_windows,
     "Resize": _resizes_nothing,
-    **{f"Reduce{kind}": _nothing_reduced for kind in ("Sum", "Mean", "Max", "Min", "Prod")},
+    **dict.fromkeys(_REDUCTIONS, _same_type),
 }
 """Ops that may pass their first input on, and when they do."""
 

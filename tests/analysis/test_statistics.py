@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from bnnc import passes
 from bnnc.analysis import report
 from bnnc.analysis.statistics import Statistics, equivalent_flop, statistics
 from bnnc.errors import InputError
@@ -54,6 +55,19 @@ def test_a_binary_weight_takes_a_bit(graph: Graph) -> None:
     stem, block, _ = statistics(graph).layers
     assert (block.parameters, block.bytes, block.float_bytes) == (288, 36, 1152)
     assert (stem.parameters, stem.bytes, stem.float_bytes) == (112, 448, 448)
+
+
+def test_scales_and_biases_of_a_binary_layer_are_its_parameters() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.choice(np.array([-1, 1]), (8, 4, 3, 3)) * rng.uniform(0.1, 1, (8, 1, 1, 1))
+    graph = Graph("scaled")
+    x = graph.add_input("x", TensorType(DType.F32, (1, 4, 6, 6)))
+    signs = graph.add("Sign", [x]).output
+    inputs = [graph.constant(array.astype(np.float32)) for array in (weights, rng.normal(size=8))]
+    graph.mark_outputs([graph.add("Conv", [signs, *inputs], name="conv").output])
+    passes.run(graph, passes.SEMANTIC)
+    (layer,) = statistics(graph).layers
+    assert (layer.parameters, layer.bytes) == (288 + 8 + 8, 36 + 4 * 16)
 
 
 def test_what_is_not_binary_says_why(graph: Graph) -> None:

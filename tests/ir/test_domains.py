@@ -117,6 +117,9 @@ BIPOLAR: dict[str, Form] = {
     "Slice of a sign": lambda m: m(
         "Slice", m("Sign", m.x, zero=1), starts=(1,), ends=(3,), axes=(1,), steps=(1,)
     ),
+    "signs beside a channel of ones": lambda m: m(
+        "Concat", m("Sign", m.x, zero=1), np.ones((2, 1, 4, 6)), axis=1
+    ),
     "a product of unrelated signs": lambda m: m(
         "Mul", m("Sign", m.x, zero=1), m("Sign", m("Add", m.x, 1), zero=1)
     ),

@@ -25,6 +25,7 @@ from bnnc.passes.fold_constants import fold_constants
 from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.resolve_sign_zero import resolve_sign_zero
+from bnnc.passes.sink_pads import sink_pads
 from bnnc.passes.sink_transposes import sink_transposes
 
 # ---- eliminate -----------------------------------------------------------------------------------
@@ -110,6 +111,89 @@ def test_a_transpose_of_single_pixels_is_a_reshape() -> None:
     assert_close(run(graph), before)
 
 
+def test_pads_by_the_same_constant_become_one() -> None:
+    net = Net()
+    inner = net("Pad", net.x, pads=(0, 0, 1, 0, 0, 0, 0, 0))
+    graph = net.returns(net("Pad", inner, pads=(0, 0, 1, 2, 0, 0, 0, 1)))
+    before = run(graph)
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Pad"]
+    assert_close(run(graph), before)
+
+
+@pytest.mark.parametrize("attrs", [{"value": 1.0}, {"mode": "edge"}])
+def test_other_pads_in_a_row_stay(attrs: dict[str, object]) -> None:
+    net = Net()
+    inner = net("Pad", net.x, pads=(0, 0, 1, 0, 0, 0, 0, 0))
+    graph = net.returns(net("Pad", inner, pads=(0, 0, 1, 2, 0, 0, 0, 1), **attrs))
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Pad", "Pad"]
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"])
+def test_a_reduction_of_single_elements_is_a_reshape(op: str) -> None:
+    net = Net(1, 8, 6, 6)
+    graph = net.returns(net(op, net.x, axes=(0,), keepdims=False))
+    before = run(graph)
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Reshape"]
+    assert_close(run(graph), before)
+
+
+# ---- pads ----------------------------------------------------------------------------------------
+
+AROUND = (0, 0, 1, 1, 0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        (lambda n, x: n("Sign", x), 0),
+        (lambda n, x: n("Sign", n("Sub", x, 0.25)), -1),
+        (lambda n, x: n("Mul", n.sign(x), 0.3), 0.3),
+        (lambda n, x: n("Clip", n("Neg", n("Relu", x)), min=-1.0), 0),
+        (lambda n, x: n("Sub", np.ones((1, 8, 8, 8)), x), 1),
+    ],
+)
+def test_padding_moves_behind_what_is_known_of_a_constant(
+    form: Callable[[Net, Value], Value], value: float
+) -> None:
+    net = Net()
+    graph = net.returns(form(net, net("Pad", net.x, pads=AROUND)))
+    before = run(graph)
+    apply(graph, sink_pads)
+    (pad,) = (node for node in graph.nodes() if node.op.name == "Pad")
+    assert graph.outputs[0] is pad.output and pad.attrs["value"] == pytest.approx(value)
+    assert_close(run(graph), before)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n, x: n("Mul", x, n.normal(8, 1, 1)),
+        lambda n, x: n("Mul", x, n("Pad", n("Relu", n.x), pads=AROUND)),
+        lambda n, x: n("Log", x),
+        lambda n, x: n("Cast", x, to=DType.I32),
+    ],
+)
+def test_padding_stays_before_other_ops(form: Callable[[Net, Value], Value]) -> None:
+    net = Net()
+    padded = net("Pad", net.x, pads=AROUND)
+    graph = net.returns(form(net, padded))
+    before = drawn(graph)
+    apply(graph, sink_pads)
+    assert drawn(graph) == before
+
+
+def test_zeros_around_a_tensor_whose_signs_are_taken_stay_zeros() -> None:
+    net = Net()
+    signs = net("Sign", net("Pad", net("Sub", net.x, 9), pads=AROUND))
+    graph = net.returns(net("Conv", signs, np.ones((1, 8, 3, 3))))
+    run_passes(graph, SEMANTIC)
+    (result,) = run(graph)
+    assert result[0, 0, 0, 0] == -4 * 8
+
+
 # ---- constants -----------------------------------------------------------------------------------
 
 
@@ -166,6 +250,7 @@ LEFTOVERS: dict[str, Callable[[Net, Value, Value], Value]] = {
     "(2 s - 2 f) / 2 + f": lambda n, s, f: n(
         "Add", n("Div", n("Sub", n("Mul", s, 2), n("Mul", f, 2)), 2), f
     ),
+    "s + 0 f": lambda n, s, f: n("Add", s, n("Mul", f, 0)),
 }
 
 
