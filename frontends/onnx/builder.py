@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import SparseTensorProto, TensorProto
+from onnx import FunctionProto, SparseTensorProto, TensorProto
 
 from bnnc.errors import ModelError
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor
 from bnnc.frontends.onnx.program import Program
 from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES, NARROW, sparse_to_array, to_array
 from bnnc.ir.graph import Graph, Node, Value
@@ -42,12 +42,13 @@ class Builder:
         self.graph = graph
         self.folder = folder
         self.narrow: dict[Value, tuple[int, bool]] = {}
-        self._initializers = program.initializers
+        self._inliner = program.inliner
+        self._initializers = dict(program.initializers)
         self._values: dict[str, Value] = {}
         self._attached: dict[Value, Value] = {}
         self._names = {name for node in program.nodes for name in node.outputs}
         self._names.update(program.initializers, (info.name for info in program.inputs))
-        self._uses = Counter(name for node in program.nodes for name in node.inputs)
+        self._uses = Counter(name for node in program.nodes for name in node.reads)
         self._uses.update(info.name for info in program.outputs)
         stored = sum(tensor.ByteSize() for tensor in program.initializers.values())
         self._budget = _FOLD_BUDGET + _FOLD_SHARE * stored
@@ -64,6 +65,17 @@ class Builder:
         """Let ``value`` be what the model calls ``name``."""
         self._values[name] = value
 
+    def expect(self, nodes: Sequence[OnnxNode], body: Body) -> None:
+        """Get ready for further nodes, those of ``body``."""
+        self._initializers.update(body.tensors)
+        self._names.update(body.tensors, (name for node in nodes for name in node.outputs))
+        self._uses.update(name for node in nodes for name in node.reads)
+        self._uses.update(body.outputs)
+
+    def expand(self, node: OnnxNode, function: FunctionProto) -> Body:
+        """The nodes of a function that says what ``node`` does."""
+        return self._inliner.expand(node, function)
+
     def release(self, names: Iterable[str]) -> None:
         """Count one use of each name; forget those that nobody reads any more."""
         for name in names:
@@ -77,12 +89,12 @@ class Builder:
         self.note_narrow(value, tensor)
         return value
 
-    def note_narrow(self, value: Value, tensor: TensorProto | SparseTensorProto) -> None:
+    def note_narrow(self, value: Value, tensor: Tensor) -> None:
         """Remember that ``value`` holds a tensor of less than a byte per element, if it does."""
         if isinstance(tensor, TensorProto) and tensor.data_type in NARROW:
             self.narrow[value] = NARROW[tensor.data_type]
 
-    def decode(self, tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+    def decode(self, tensor: Tensor) -> np.ndarray:
         """The array of a tensor of the model."""
         if isinstance(tensor, SparseTensorProto):
             return sparse_to_array(tensor, self.folder)

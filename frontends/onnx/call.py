@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, SparseTensorProto, TensorProto
+from onnx import AttributeProto, FunctionProto
 
 from bnnc.errors import ModelError, UnsupportedError
 from bnnc.frontends.onnx.builder import Builder
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor
 from bnnc.frontends.onnx.schema import wrong_kind
 from bnnc.frontends.onnx.text import dims, quote
 from bnnc.ir.graph import Value
@@ -27,10 +27,14 @@ class Call:
         version: of the operator set it belongs to.
         inputs: its operands, None where left out; trailing ones may be missing altogether.
         made: the values made in its place so far.
+        inline: imports further nodes in its place; returns their outputs.
     """
 
-    def __init__(self, node: OnnxNode, builder: Builder) -> None:
+    def __init__(
+        self, node: OnnxNode, builder: Builder, inline: Callable[[Body], list[Value | None]]
+    ) -> None:
         self.node = node
+        self.inline = inline
         self.op = node.op
         self.version = node.version
         self.made: set[Value] = set()
@@ -158,11 +162,11 @@ class Call:
         self.made.add(value)
         return value
 
-    def decode(self, tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+    def decode(self, tensor: Tensor) -> np.ndarray:
         """The array of a tensor in an attribute."""
         return self._builder.decode(tensor)
 
-    def constant_of(self, tensor: TensorProto | SparseTensorProto) -> Value:
+    def constant_of(self, tensor: Tensor) -> Value:
         """A tensor in an attribute as a constant."""
         value = self.constant(self.decode(tensor))
         self._builder.note_narrow(value, tensor)
@@ -197,6 +201,10 @@ class Call:
         if len(set(found)) != len(found):
             raise self.error(f"names an axis twice in {list(numbers)[:8]}")
         return found
+
+    def expand(self, function: FunctionProto) -> Body:
+        """The nodes of a function that says what this node does, for :attr:`inline`."""
+        return self._builder.expand(self.node, function)
 
     # ---- refusing -------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 from onnx import AttributeProto, defs
 
 from bnnc.errors import ModelError
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import OnnxNode
 from bnnc.frontends.onnx.text import listing, quote
 from bnnc.ir.graph import Value
 from bnnc.ir.types import DType

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bnnc.frontends.onnx.call import Importer
 from bnnc.frontends.onnx.ops.constant import CONSTANT
+from bnnc.frontends.onnx.ops.control import CONTROL
 from bnnc.frontends.onnx.ops.convolution import CONVOLUTION
 from bnnc.frontends.onnx.ops.elementwise import ELEMENTWISE
 from bnnc.frontends.onnx.ops.gather import GATHER
@@ -32,6 +33,7 @@ STANDARD: Mapping[str, Importer] = {
     **SHAPE,
     **CONSTANT,
     **QUANTIZATION,
+    **CONTROL,
 }
 """Importers of the standard operators by name."""
 

@@ -109,6 +109,9 @@ def _cast(call: Call) -> Value:
 
 
 def _cast_like(call: Call) -> Value:
+    narrow = call.narrow(call.input(1))
+    if narrow is not None:
+        raise call.unsupported(f"gives elements of {narrow[0]} bits")
     return call.cast(call.input(0), call.input(1).dtype)
 
 

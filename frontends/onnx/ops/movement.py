@@ -125,12 +125,13 @@ def _depth_to_space(call: Call) -> Value:
 
 
 def _space_to_depth(call: Call) -> Value:
-    x, block = _blocks(call)
+    (x, block), mode = _blocks(call), call.attr_string("mode", "DCR")
     batch, channels, height, width = x.shape
-    if height % block or width % block:
-        raise call.error(f"has blocksize {block}, which does not divide {height}x{width}")
+    if height % block or width % block or mode not in ("DCR", "CRD"):
+        raise call.error(f"has blocksize {block}, mode {mode[:20]!r} and {height}x{width} pixels")
     split = (batch, channels, height // block, block, width // block, block)
-    moved = call.transpose(call.reshape(x, split), (0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    moved = call.transpose(call.reshape(x, split), perm)
     return call.reshape(moved, (batch, channels * block * block, height // block, width // block))
 
 
