@@ -23,15 +23,6 @@ from bnnc.ir.types import DType
 
 _TYPES = {DType.F32, DType.I32, DType.I64, DType.U8, DType.I8, DType.BOOL}
 _LAYOUTS = {BITS_NHWC: "BNNC_BITS_NHWC", BITS_PLANAR: "BNNC_BITS_PLANAR"}
-_C_TYPES = {
-    DType.F32: "float",
-    DType.I32: "int32_t",
-    DType.I64: "int64_t",
-    DType.U8: "uint8_t",
-    DType.I8: "int8_t",
-    DType.BOOL: "uint8_t",
-}
-
 
 Field = str | int | float | Sequence[int]
 """What an argument can be: a C expression, a number or a list of them."""
@@ -159,11 +150,6 @@ def element_type(value: Value, node: Node) -> str:
             hint="cast to float32, int32 or int64 in the model",
         )
     return f"BNNC_TYPE_{value.dtype.name}"
-
-
-def c_type(dtype: DType) -> str:
-    """The C element type of a dense tensor."""
-    return _C_TYPES[dtype]
 
 
 def stored(value: Value) -> int:

@@ -146,8 +146,8 @@ class _Fuser:
     def fuse_product(self, node: Node) -> int:
         """Give a product the steps that follow it."""
         value = node.output if not node.attrs["steps"] else None
-        if value is None or len(value.shape) not in (2, 4):
-            return 0
+        if value is None or len(value.shape) != (2 if node.op.name == "MatMul" else 4):
+            return 0  # axis 1 of a product of many matrices is none of its columns
         epilogue = _Epilogue(self.graph, [*node.inputs, None][:3])
         if node.op.name == "BinaryConv":
             cast = self.graph.only_consumer(value)

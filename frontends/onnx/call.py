@@ -119,6 +119,10 @@ class Call:
         """An attribute that is a list of integers."""
         return tuple(self._attribute(name, AttributeProto.INTS, default))
 
+    def attr_floats(self, name: str, default: Sequence[float] | None = None) -> tuple[float, ...]:
+        """An attribute that is a list of floats."""
+        return tuple(self._attribute(name, AttributeProto.FLOATS, default))
+
     def has(self, name: str) -> bool:
         """Whether the node gives the attribute."""
         return name in self.node.attrs

@@ -64,6 +64,11 @@ def _function(call: Call) -> FunctionProto | None:
     if not text:
         return None
     function.ParseFromString(text)
+    function.attribute_proto.extend(
+        attr.default_value
+        for name, attr in schema.attributes.items()
+        if name not in call.node.attrs and attr.default_value.name
+    )
     return function
 
 

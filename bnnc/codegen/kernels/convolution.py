@@ -174,8 +174,10 @@ def _matmul_sizes(node: Node) -> tuple[int, int, int, int, int, int] | None:
 
 
 def _matmul_fits(node: Node) -> bool:
-    bias = node.optional(2)
-    return _matmul_sizes(node) is not None and (bias is None or bias.is_constant)
+    bias, columns = node.optional(2), node.output.shape[-1:]
+    return _matmul_sizes(node) is not None and (
+        bias is None or (bias.is_constant and bias.shape[-1:] == columns == (bias.type.elements,))
+    )
 
 
 def _matmul(node: Node, emitter: Emitter) -> None:
@@ -228,6 +230,6 @@ KERNELS = (
         "matmul_f32",
         _matmul,
         _matmul_fits,
-        otherwise="broadcasts its batch dimensions in a way compiled code does not",
+        otherwise="broadcasts its batch dimensions or bias in a way compiled code does not",
     ),
 )

@@ -1,4 +1,4 @@
-"""Operators that make constants, and those that bnnc computes on constants only."""
+"""Operators that make constants, and those that bnnc computes on constants only or at best."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from onnx import AttributeProto
 
 from bnnc.frontends.onnx.builder import compute
 from bnnc.frontends.onnx.call import Call, Importer
+from bnnc.frontends.onnx.ops.elementwise import cast_target
 from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+
+_LARGEST_TRIANGLE = 4096
+"""A CumSum of the run adds up no more elements: it is a product with a matrix of this size."""
 
 _LITERALS: dict[str, Callable[[AttributeProto], np.ndarray]] = {
     "value_float": lambda attr: np.array(attr.f, np.float32),
@@ -74,31 +78,82 @@ def _non_zero(call: Call) -> np.ndarray:
     return np.array(np.nonzero(x), np.int64).reshape(x.ndim, -1)
 
 
-def _cum_sum(call: Call) -> np.ndarray:
-    x, axis = call.array(0, "an operand"), int(call.number(1, "an axis"))
-    axis = call.axis(axis, x.ndim)
-    reverse = call.attr_flag("reverse")
+def _cumulate(call: Call, x: np.ndarray) -> np.ndarray:
+    axis = call.axis(int(call.number(1, "an axis")), x.ndim)
+    product, reverse = call.op == "CumProd", call.attr_flag("reverse")
     x = np.flip(x, axis) if reverse else x
-    total = np.cumsum(x, axis, x.dtype)
+    total = (np.cumprod if product else np.cumsum)(x, axis, x.dtype)
     if call.attr_flag("exclusive"):
-        total -= x
+        first = np.full_like(np.take(x, [0], axis), int(product))
+        rest = np.take(total, range(x.shape[axis] - 1), axis)
+        total = np.concatenate([first, rest], axis)
     return np.flip(total, axis) if reverse else total
 
 
-def _trilu(call: Call) -> np.ndarray:
-    x = call.array(0, "an operand")
-    if x.ndim < 2:
+def _cum_prod(call: Call) -> np.ndarray:
+    return _cumulate(call, call.array(0, "an operand"))
+
+
+def _cum_sum(call: Call) -> Value:
+    """On a constant folded; else a product with a triangle of ones."""
+    x = call.input(0)
+    if x.data is not None:
+        data = x.data
+        (array,) = compute(lambda: [_cumulate(call, data)])
+        return call.constant(array)
+    rank = len(x.shape)
+    axis = call.axis(int(call.number(1, "an axis")), rank)
+    size = x.shape[axis]
+    if not x.dtype.is_float or size > _LARGEST_TRIANGLE:
+        raise call.unsupported(f"over {size} elements of {x.dtype.value} is not supported")
+    ones = np.triu(np.ones((size, size), np.float32), int(call.attr_flag("exclusive")))
+    triangle = call.constant(ones.T if call.attr_flag("reverse") else ones)
+    perm = [*(i for i in range(rank) if i != axis), axis]
+    total = call.add("MatMul", call.transpose(x, perm), triangle)
+    return call.transpose(total, np.argsort(perm).tolist())
+
+
+def _trilu(call: Call) -> Value:
+    x = call.input(0)
+    if len(x.shape) < 2:
         raise call.error(f"needs a matrix, but has {dims(x.shape)}")
     k = 0 if call.optional(1) is None else int(call.number(1, "k"))
-    return (np.triu if call.attr_flag("upper", True) else np.tril)(x, k)
+    k = min(max(k, -x.shape[-2] - 1), x.shape[-1] + 1)
+    keep = np.ones(x.shape[-2:], bool)
+    kept = np.triu(keep, k) if call.attr_flag("upper", True) else np.tril(keep, k)
+    return call.add("Where", call.constant(kept), x, call.like(x, 0))
 
 
-def _scatter_nd(call: Call) -> np.ndarray:
-    x, index = call.array(0, "an operand").copy(), call.array(1, "indices")
-    if call.attr_string("reduction", "none") != "none":
-        raise call.unsupported("with a reduction is not supported")
-    x[tuple(np.moveaxis(index, -1, 0))] = call.array(2, "updates")
-    return x
+def _eye_like(call: Call) -> Value:
+    x, k = call.input(0), call.attr_int("k", 0)
+    if len(x.shape) != 2:
+        raise call.error(f"needs a matrix, but has {dims(x.shape)}")
+    dtype = cast_target(call, call.attr_int("dtype")) if call.has("dtype") else x.dtype
+    _refuse_large(call, x.type.elements * dtype.numpy.itemsize)
+    k = min(max(k, -x.shape[0]), x.shape[1])
+    return call.constant(np.eye(*x.shape, k, dtype.numpy))
+
+
+def _bitwise(function: Callable[..., np.ndarray]) -> Callable[[Call], np.ndarray]:
+    def compute_bits(call: Call) -> np.ndarray:
+        operands = [call.array(slot, "operands") for slot in range(len(call.inputs))]
+        return np.asarray(function(*operands))
+
+    return compute_bits
+
+
+def _bit_shift(call: Call) -> np.ndarray:
+    x, count = call.array(0, "an operand"), call.array(1, "a count")
+    direction = call.attr_string("direction")
+    if direction not in ("LEFT", "RIGHT"):
+        raise call.error(f"has direction {direction[:20]!r}")
+    last = x.dtype.itemsize * 8 - 1
+    inside = (count >= 0) & (count <= last)
+    if direction == "LEFT":
+        return np.asarray(np.where(inside, np.left_shift(x, count & last), 0), x.dtype)
+    # by the last place, which leaves nothing but a signed number's sign
+    far = np.right_shift(x, np.array(last, x.dtype)) if x.dtype.kind == "i" else np.zeros_like(x)
+    return np.asarray(np.where(inside, np.right_shift(x, count & last), far), x.dtype)
 
 
 def _folded(function: Callable[[Call], np.ndarray]) -> Importer:
@@ -114,8 +169,14 @@ CONSTANT: dict[str, Importer] = {
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
     "NonZero": _folded(_non_zero),
-    "CumSum": _folded(_cum_sum),
-    "Trilu": _folded(_trilu),
-    "ScatterND": _folded(_scatter_nd),
+    "CumSum": _cum_sum,
+    "CumProd": _folded(_cum_prod),
+    "Trilu": _trilu,
+    "EyeLike": _eye_like,
+    "BitwiseAnd": _folded(_bitwise(np.bitwise_and)),
+    "BitwiseOr": _folded(_bitwise(np.bitwise_or)),
+    "BitwiseXor": _folded(_bitwise(np.bitwise_xor)),
+    "BitwiseNot": _folded(_bitwise(np.bitwise_not)),
+    "BitShift": _folded(_bit_shift),
 }
 """Importers by operator."""

@@ -120,13 +120,26 @@ def _is_nan(call: Call) -> Value:
     return call.add("Not", call.add("Equal", x, x))
 
 
+def _is_inf(call: Call) -> Value:
+    x = call.input(0)
+    up, down = call.attr_flag("detect_positive", True), call.attr_flag("detect_negative", True)
+    if not up and not down:
+        return call.add("Expand", call.constant(np.False_), shape=x.shape)
+    if up and down:
+        x = call.add("Abs", x)
+    return call.add("Equal", x, call.like(x, math.inf if up else -math.inf))
+
+
 # ---- activations made of others ---------------------------------------------------------------
 
 
 def _gelu(call: Call) -> Value:
+    return gelu(call, call.input(0), call.attr_string("approximate", "none"))
+
+
+def gelu(call: Call, x: Value, approximate: str) -> Value:
     """x / 2 * (1 + erf(x / sqrt 2)), or its tanh approximation."""
-    x = call.input(0)
-    if call.attr_string("approximate", "none") == "tanh":
+    if approximate == "tanh":
         cube = call.add("Mul", call.add("Mul", x, x), x)
         inner = call.add("Add", x, call.add("Mul", cube, call.like(x, 0.044715)))
         gate = call.add("Tanh", call.add("Mul", inner, call.like(x, math.sqrt(2 / math.pi))))
@@ -193,7 +206,7 @@ def _same(names: str, importer: Callable[[Call], Value]) -> dict[str, Importer]:
 ELEMENTWISE: dict[str, Importer] = {
     **_same(
         "Relu Sigmoid Tanh HardSwish Exp Log Sqrt Neg Abs Floor Ceil Round Reciprocal Erf "
-        "Softplus Softsign Sign Not Sin Cos",
+        "Softplus Softsign Sign Not Sin Cos Asin Acos Atan Asinh Acosh Atanh",
         lambda call: call.add(call.op, call.input(0)),
     ),
     "LeakyRelu": _unary(alpha=0.01),
@@ -216,6 +229,7 @@ ELEMENTWISE: dict[str, Importer] = {
     "Identity": _identity,
     "Dropout": _dropout,
     "IsNaN": _is_nan,
+    "IsInf": _is_inf,
     "Gelu": _gelu,
     "Mish": _mish,
     "Swish": _swish,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnnc.frontends.onnx.call import Call, Importer
+from bnnc.frontends.onnx.ops.shape import expand
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
 
@@ -11,8 +12,8 @@ def _matmul(call: Call) -> Value:
     return call.add("MatMul", call.input(0), call.input(1))
 
 
-def _gemm(call: Call) -> Value:
-    """alpha * A' B' + beta * C as a MatMul with a bias; alpha is multiplied into B."""
+def gemm(call: Call) -> Value:
+    """alpha * A' B' + beta * C, with alpha multiplied into B and a C for each column as a bias."""
     a, b, c = call.input(0), call.input(1), call.optional(2)
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise call.error(f"needs two matrices, but has {dims(a.shape)} and {dims(b.shape)}")
@@ -20,16 +21,26 @@ def _gemm(call: Call) -> Value:
         a = call.transpose(a, (1, 0))
     if call.attr_flag("transB"):
         b = call.transpose(b, (1, 0))
-    b = _scaled(call, b, call.attr_float("alpha", 1.0))
+    b = scaled(call, b, call.attr_float("alpha", 1.0))
     beta = call.attr_float("beta", 1.0)
     if c is None or beta == 0:
         return call.add("MatMul", a, b)
-    return call.add("MatMul", a, b, _scaled(call, c, beta))
+    c = scaled(call, c, beta)
+    columns = b.shape[1]
+    if c.is_constant and c.type.elements in (1, columns) and c.shape[-1:] in ((), (1,), (columns,)):
+        return call.add(
+            "MatMul", a, b, expand(call, call.reshape(c, (c.type.elements,)), (columns,))
+        )
+    y = call.add("MatMul", a, b)
+    if len(c.shape) > 2 or any(n not in (1, m) for n, m in zip(c.shape[::-1], y.shape[::-1])):
+        raise call.error(f"cannot add {dims(c.shape)} to {dims(y.shape)}")
+    return call.add("Add", y, c)
 
 
-def _scaled(call: Call, x: Value, factor: float) -> Value:
+def scaled(call: Call, x: Value, factor: float) -> Value:
+    """x * factor; itself where that is 1."""
     return x if factor == 1 else call.add("Mul", x, call.like(x, factor))
 
 
-MATMUL: dict[str, Importer] = {"MatMul": _matmul, "Gemm": _gemm}
+MATMUL: dict[str, Importer] = {"MatMul": _matmul, "Gemm": gemm}
 """Importers by operator."""

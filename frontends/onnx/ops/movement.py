@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+from bnnc.ir.ops.movement import slice_range
 
 
 def _concat(call: Call) -> Value:
@@ -43,7 +48,14 @@ def cut(call: Call, x: Value, axis: int, start: int, end: int) -> Value:
     """Elements ``start`` to ``end`` of ``x`` along ``axis``; ``x`` itself if that is all."""
     if (start, end) == (0, x.shape[axis]):
         return x
+    if start == end:
+        return nothing(call, x, [0 if i == axis else n for i, n in enumerate(x.shape)])
     return call.add("Slice", x, starts=(start,), ends=(end,), axes=(axis,))
+
+
+def nothing(call: Call, x: Value, shape: Sequence[int]) -> Value:
+    """A tensor of no elements, of the type of ``x``: only a Concat can do something with it."""
+    return call.constant(np.zeros(tuple(shape), x.dtype.numpy))
 
 
 def _slice(call: Call) -> Value:
@@ -63,10 +75,14 @@ def _slice(call: Call) -> Value:
         raise call.error("has starts, ends, axes and steps of different lengths")
     if 0 in steps:
         raise call.error("has a step of 0")
-    kept = [
-        (axis, start, end, step)
+    found = {
+        axis: slice_range(x.shape[axis], start, end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps)
-        if range(x.shape[axis])[start:end:step] != range(x.shape[axis])
+    }
+    if not all(found.values()):
+        return nothing(call, x, [len(found.get(i, range(n))) for i, n in enumerate(x.shape)])
+    kept = [
+        cut for cut in zip(axes, starts, ends, steps) if found[cut[0]] != range(x.shape[cut[0]])
     ]
     if not kept:
         return x

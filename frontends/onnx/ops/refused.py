@@ -29,7 +29,7 @@ _ADVICE: dict[str, str] = {
         ),
         _CUT: (
             "RoiAlign MaxRoiPool GridSample DeformConv MaxUnpool Unique Det DFT STFT Col2Im "
-            "MelWeightMatrix ReverseSequence TensorScatter"
+            "MelWeightMatrix ReverseSequence TensorScatter BitCast"
         ),
     }.items()
     for op in ops.split()
