@@ -26,11 +26,13 @@ from bnnc.version import VERSION
 if TYPE_CHECKING:
     from bnnc.analysis.statistics import Statistics
     from bnnc.compiler import compile
+    from bnnc.detect.detector import Detector
     from bnnc.runtime import InferenceSession, load
 
 __version__ = VERSION
 __all__ = [
     "BnncError",
+    "Detector",
     "InferenceSession",
     "InputError",
     "LibraryError",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Detector": "bnnc.detect.detector",
     "InferenceSession": "bnnc.runtime",
     "compile": "bnnc.compiler",
     "load": "bnnc.runtime",

@@ -4,8 +4,11 @@
  * A job is announced in one word, `state`: a serial number, whether the job is open, and how many
  * workers are in it. A worker joins with a compare-and-swap, so it either counts before the caller
  * closes the job or does not take part; the caller therefore waits for those who work, never for
- * one that the system has not woken yet. Ranges of units are claimed from `next`, the larger the
- * more is left.
+ * one that the system has not woken yet.
+ *
+ * Each thread has a share of the units, the same part of every kernel's: what it wrote in one layer it
+ * is likely to read in the next, and finds in its own cache. It claims ranges of its share, the larger
+ * the more is left, and then of the others', so that nobody waits for one that is slow or absent.
  *
  * Why not OpenMP: a library must depend on libc alone, run next to whatever threads its program has
  * without spinning at their cost, be shared by several models, and go on working in a forked child.
@@ -30,17 +33,22 @@
 #define BNNC_JOB_OPEN 0x10000u
 #define BNNC_JOB_SERIAL 0x20000u /* the lowest bit of the serial number */
 
+/* Units of one thread that nobody has claimed yet: [next, end). */
+typedef struct {
+    _Alignas(64) _Atomic int64_t next;
+    int64_t end;
+} bnnc_share;
+
 struct bnnc_pool {
-    int threads; /* the caller included */
+    int threads; /* the caller included, which is number 0 */
     pid_t owner;
     atomic_flag busy;
 
     const bnnc_kernel *kernel;
     const void *args;
-    int64_t units;
+    bnnc_share *shares; /* one for each thread */
 
     _Alignas(64) _Atomic uint64_t state;
-    _Alignas(64) _Atomic int64_t next;
 
     _Alignas(64) atomic_int sleepers;
     atomic_int stop;
@@ -60,17 +68,19 @@ static void bnnc_pause(void) {
 #endif
 }
 
-/* Run ranges of the job's units until none is left. */
-static void bnnc_pool_work(bnnc_pool *pool, void *scratch) {
-    int64_t units = pool->units, shares = 2 * (int64_t)pool->threads;
-    int64_t begin = atomic_load_explicit(&pool->next, memory_order_relaxed);
-    while (begin < units) {
-        int64_t some = (units - begin) / shares, end = begin + (some > 1 ? some : 1);
-        if (!atomic_compare_exchange_weak_explicit(&pool->next, &begin, end, memory_order_relaxed,
-                                                   memory_order_relaxed))
-            continue;
-        pool->kernel->run(pool->args, begin, end, scratch);
-        begin = atomic_load_explicit(&pool->next, memory_order_relaxed);
+/* Run ranges of the job's units until none is left, as thread `number`. */
+static void bnnc_pool_work(bnnc_pool *pool, int number, void *scratch) {
+    for (int k = 0; k < pool->threads; k++) {
+        bnnc_share *share = &pool->shares[(number + k) % pool->threads];
+        int64_t begin = atomic_load_explicit(&share->next, memory_order_relaxed);
+        while (begin < share->end) {
+            int64_t some = (share->end - begin) / 2, end = begin + (some > 1 ? some : 1);
+            if (!atomic_compare_exchange_weak_explicit(&share->next, &begin, end, memory_order_relaxed,
+                                                       memory_order_relaxed))
+                continue;
+            pool->kernel->run(pool->args, begin, end, scratch);
+            begin = atomic_load_explicit(&share->next, memory_order_relaxed);
+        }
     }
 }
 
@@ -109,6 +119,7 @@ typedef struct {
 static void *bnnc_pool_thread(void *argument) {
     bnnc_worker *worker = argument;
     bnnc_pool *pool = worker->pool;
+    const int number = worker->index + 1;
     void *scratch = pool->scratch + (size_t)worker->index * BNNC_SCRATCH_BYTES;
     free(worker);
     uint64_t last = 0;
@@ -120,7 +131,7 @@ static void *bnnc_pool_thread(void *argument) {
             if (!atomic_compare_exchange_weak(&pool->state, &state, state + 1))
                 continue;
             last = state / BNNC_JOB_SERIAL;
-            bnnc_pool_work(pool, scratch);
+            bnnc_pool_work(pool, number, scratch);
             atomic_fetch_sub(&pool->state, 1);
         }
     }
@@ -152,6 +163,7 @@ static void *bnnc_aligned(size_t bytes) {
 
 static void bnnc_pool_free(bnnc_pool *pool) {
     free(pool->scratch);
+    free(pool->shares);
     free(pool->workers);
     free(pool);
 }
@@ -166,7 +178,8 @@ bnnc_pool *bnnc_pool_create(int threads) {
     size_t workers = (size_t)threads - 1;
     pool->workers = calloc(workers + 1, sizeof *pool->workers);
     pool->scratch = bnnc_aligned((workers + 1) * BNNC_SCRATCH_BYTES);
-    if (!pool->workers || !pool->scratch || pthread_mutex_init(&pool->mutex, NULL)) {
+    pool->shares = bnnc_aligned((size_t)threads * sizeof *pool->shares);
+    if (!pool->workers || !pool->scratch || !pool->shares || pthread_mutex_init(&pool->mutex, NULL)) {
         bnnc_pool_free(pool);
         return NULL;
     }
@@ -209,15 +222,17 @@ BNNC_INTERNAL void bnnc_parallel(bnnc_pool *pool, const bnnc_kernel *kernel, con
     }
     pool->kernel = kernel;
     pool->args = args;
-    pool->units = units;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (int k = 0; k < pool->threads; k++) {
+        atomic_store_explicit(&pool->shares[k].next, units * k / pool->threads, memory_order_relaxed);
+        pool->shares[k].end = units * (k + 1) / pool->threads;
+    }
     atomic_fetch_add(&pool->state, BNNC_JOB_SERIAL + BNNC_JOB_OPEN);
     if (atomic_load(&pool->sleepers)) {
         pthread_mutex_lock(&pool->mutex);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
     }
-    bnnc_pool_work(pool, scratch);
+    bnnc_pool_work(pool, 0, scratch);
     atomic_fetch_and(&pool->state, ~(uint64_t)BNNC_JOB_OPEN);
     for (int spin = 0; atomic_load(&pool->state) & BNNC_JOB_WORKERS; spin++) {
         if (spin < BNNC_POOL_SPINS)

@@ -6,13 +6,42 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from bnnc.cli.main import main
 
 HERE = Path(__file__).parent / "runtime"
 INCLUDE = HERE.parents[1] / "runtime_c"
 SHARED = HERE.parents[2] / "shared"
 MakeToy = Callable[..., Path]
+
+
+class Ran(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def bnnc(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line and collect what it printed."""
+
+    def run(*arguments: object) -> Ran:
+        capfd.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Ran(code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,15 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_nms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--nms",
+        type=float,
+        metavar="IOU",
+        help="drop boxes that overlap a better one of their class by more (default: none)",
+    )
+
+
 def add_isa(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isa", metavar="ISA", help="force an instruction set, such as avx2")
 

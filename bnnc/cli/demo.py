@@ -80,30 +80,22 @@ def _compiled(compilation: Compilation) -> dict[str, Any]:
 
 
 def _detect(session: InferenceSession, picture: Path, score: float) -> dict[str, Any]:
-    from bnnc.detect import centernet
+    import bnnc
     from bnnc.detect.pictures import read_picture
-    from bnnc.detect.preprocessing import Preprocessing
 
-    metadata = session.info["metadata"]
-    (tensor,) = session.get_inputs()
-    height, width = tensor.item_shape[2:]
-    x, placement = Preprocessing.of(metadata)(read_picture(picture), height, width)
+    detector = bnnc.Detector(session, score=score)
+    pixels = read_picture(picture)
     seconds = []
     for _ in range(_RUNS):
         start = time.perf_counter()
-        outputs = session(x)
+        boxes = detector(pixels)
         seconds.append(time.perf_counter() - start)
-    named = {t.name: array for t, array in zip(session.get_outputs(), outputs)}
-    decoder = centernet.Decoder.of(metadata)
-    boxes = decoder(named, score)
-    names = centernet.labels(metadata, named[decoder.heatmap].shape[1])
-    corners = placement.to_picture(boxes.corners)
     return {
         "milliseconds": 1e3 * sorted(seconds)[_RUNS // 2],
         "isa": session.isa,
         "threads": session.threads,
         "detections": [
-            {"label": names[label], "score": float(value), "box": [float(c) for c in box]}
-            for label, value, box in zip(boxes.labels, boxes.scores, corners)
+            {"label": name, "score": float(value), "box": [float(c) for c in box]}
+            for name, value, box in zip(boxes.names, boxes.scores, boxes.corners)
         ],
     }

@@ -57,7 +57,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     import numpy as np
 
-    with _fresh(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
+    with fresh_file(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -69,14 +69,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: if it cannot be written.
     """
-    with _fresh(path) as fresh:
+    with fresh_file(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _fresh(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` that takes its place if all goes well."""
-    fresh = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
+def fresh_file(path: Path) -> Iterator[Path]:
+    """A file beside ``path``, of the same suffix, that takes its place if all goes well.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    fresh = path.with_name(f".{path.stem[:100]}.{os.getpid()}.new{path.suffix}")
     try:
         yield fresh
         os.replace(fresh, path)

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import bnnc
-from bnnc.cli import bench, compile, demo, profile, run, stats, targets, verify, zoo
+from bnnc.cli import bench, compile, demo, detect, profile, run, stats, targets, verify, zoo
+from bnnc.cli import eval as evaluate
 from bnnc.errors import BnncError, printable
 
-COMMANDS = (compile, stats, run, verify, bench, profile, zoo, targets, demo)
+COMMANDS = (compile, stats, run, verify, bench, profile, detect, evaluate, zoo, targets, demo)
 DONE, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 

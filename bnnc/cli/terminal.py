@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from bnnc.errors import printable
 
@@ -46,10 +46,18 @@ class Progress:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._shown = 0
+        self._lock = threading.Lock()
 
     def __call__(self, detail: str) -> None:
         """Say more closely what is being done."""
         self._detail = detail
+
+    def aside(self, text: str, stream: TextIO) -> None:
+        """Print lines that stay, out of the way of the line that is being rewritten."""
+        with self._lock:
+            if self._shown:
+                self._show("")
+            print(text, file=stream, flush=True)
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -75,7 +83,8 @@ class Progress:
         while not self._stop.wait(_TICK_SECONDS):
             detail = f": {self._detail}" if self._detail else ""
             seconds = int(time.monotonic() - start)
-            self._show(printable(f"{self._doing}{detail} ({seconds} s)", 78))
+            with self._lock:
+                self._show(printable(f"{self._doing}{detail} ({seconds} s)", 78))
 
     def _show(self, text: str) -> None:
         sys.stderr.write(f"\r{text.ljust(self._shown)}" + ("" if text else "\r"))
@@ -98,6 +107,6 @@ def bytes_text(count: int) -> str:
     return f"{count:,} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
-def count_text(count: int, noun: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def count_text(count: int, noun: str, nouns: str | None = None) -> str:
+    """``1 layer``, ``2 layers``; ``nouns`` where an s does not make the plural."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"

@@ -1,35 +1,26 @@
-"""A CenterNet's outputs as boxes.
+"""A CenterNet's outputs as boxes: the reference for decoding in C (runtime_c/detect.c), which gives
+the same bits.
 
-A cell is a peak if it equals the maximum of its 3x3 neighbourhood; the best over all classes are
-kept. The centre is cell + offset, the box centre -/+ size / 2, in units of the output grid.
+A cell is a peak if its score is above 0 and no less than that of its up to eight neighbours. So all
+cells of a plateau are peaks, as in the CenterNet of Zhou et al., "Objects as Points" (2019); NaN is
+none, and neither is a cell beside it. The best over all classes are kept, the highest score first;
+among equals the lower class, then the upper row, then the left column. The centre is cell + offset,
+the box centre -/+ size / 2, in cells, where a size below 0 counts as 0; times the stride that is in
+input pixels.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from bnnc.detect.boxes import Boxes
 from bnnc.errors import InputError
 
 KEY = "bnnc.decoder"
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Boxes on one picture, best first.
-
-    Attributes:
-        corners: float32 [N, 4], x0, y0, x1, y1.
-        labels: int64 [N], class indices.
-        scores: float32 [N].
-    """
-
-    corners: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,6 +32,8 @@ class Decoder:
             (x first).
         stride: input pixels to a cell.
         top: how many peaks are kept, over all classes.
+        max_iou: boxes that overlap a better one of their class by more are dropped; None drops
+            none.
     """
 
     heatmap: str = "heatmap"
@@ -48,6 +41,7 @@ class Decoder:
     offset: str = "offset"
     stride: float = 4
     top: int = 100
+    max_iou: float | None = None
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Decoder:
@@ -60,10 +54,10 @@ class Decoder:
             said = json.loads(metadata[KEY])
             heatmap, size, offset = (str(said[key]) for key in ("heatmap", "size", "offset"))
             stride, top = float(said.get("stride", 4)), int(said.get("top", 100))
-            if said["type"] != "centernet" or stride <= 0 or top < 1:
+            if said["type"] != "centernet" or not 0 < stride < np.inf or top < 1:
                 raise ValueError
             return cls(heatmap, size, offset, stride, top)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise InputError(f"the model does not say that it is a CenterNet ({KEY})") from None
 
     def __call__(self, outputs: Mapping[str, np.ndarray], score: float = 0.0) -> Boxes:
@@ -79,31 +73,74 @@ class Decoder:
                 raise ValueError
         except (KeyError, ValueError, IndexError):
             raise InputError("the model's outputs are not those of a CenterNet") from None
-        scores = np.where(peaks(heatmap), heatmap, 0).reshape(-1)
-        best = np.argsort(-scores, kind="stable")[: self.top]
-        best = best[scores[best] >= max(score, np.finfo(np.float32).tiny)]
-        labels, cells = np.divmod(best, rows * columns)
-        y, x = np.divmod(cells, columns)
-        centres = np.stack([x, y]) + offset.reshape(2, -1)[:, cells]
-        half = size.reshape(2, -1)[:, cells] / 2
-        corners = np.concatenate([centres - half, centres + half]).T * self.stride
-        return Boxes(corners.astype(np.float32), labels, scores[best].astype(np.float32))
+        boxes = decode(heatmap, size, offset, self.stride, top=self.top, score=score)
+        return boxes if self.max_iou is None else suppressed(boxes, self.max_iou)
+
+
+def decode(
+    heatmap: np.ndarray,
+    size: np.ndarray,
+    offset: np.ndarray,
+    stride: float,
+    *,
+    top: int = 100,
+    score: float = 0.0,
+) -> Boxes:
+    """The boxes of at least ``score``, corners in input pixels.
+
+    Args:
+        heatmap: float32 [classes, H, W]. size, offset: float32 [2, H, W], x first, in cells.
+        stride: input pixels to a cell.
+        top: how many peaks are kept.
+    """
+    _, rows, columns = heatmap.shape
+    scores = np.where(peaks(heatmap), heatmap, 0).reshape(-1)
+    kept = np.flatnonzero((scores > 0) & (scores >= np.float32(score)))
+    best = kept[np.argsort(-scores[kept], kind="stable")][:top]
+    labels, cells = np.divmod(best, rows * columns)
+    y, x = np.divmod(cells, columns)
+    centres = np.stack([x, y]).astype(np.float32) + offset.reshape(2, -1)[:, cells]
+    sides = size.reshape(2, -1)[:, cells]
+    half = np.where(sides > 0, sides, 0).astype(np.float32) * np.float32(0.5)
+    corners = np.concatenate([centres - half, centres + half]).T * np.float32(stride)
+    return Boxes(np.ascontiguousarray(corners), labels, scores[best])
 
 
 def peaks(heatmap: np.ndarray) -> np.ndarray:
-    """Where [C, H, W] equals the maximum of its 3x3 neighbourhood, bool."""
+    """Where [C, H, W] is no less than each of its up to eight neighbours, bool. All cells of a
+    plateau are peaks; NaN is none, and no cell beside it is."""
     padded = np.pad(heatmap, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
     rows, columns = heatmap.shape[1:]
     around = [padded[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
     return np.asarray(heatmap == np.max(around, axis=0))
 
 
-def labels(metadata: Mapping[str, str], classes: int) -> list[str]:
-    """The names of a model's classes; numbered ones where it gives none."""
+def suppressed(boxes: Boxes, max_iou: float) -> Boxes:
+    """Non-maximum suppression within each class: from the best box on, each is dropped that
+    overlaps a better one that was kept by more than ``max_iou``. In float32, as in C."""
+    corners, limit = boxes.corners, np.float32(max_iou)
+    x0, y0, x1, y1 = corners.T
+    area = (x1 - x0) * (y1 - y0)
+    kept: list[int] = []
+    for i in range(len(boxes)):
+        others = [j for j in kept if boxes.labels[j] == boxes.labels[i]]
+        width = np.minimum(x1[i], x1[others]) - np.maximum(x0[i], x0[others])
+        height = np.minimum(y1[i], y1[others]) - np.maximum(y0[i], y0[others])
+        common = np.where((width > 0) & (height > 0), width * height, np.float32(0))
+        if not (common > limit * (area[i] + area[others] - common)).any():
+            kept.append(i)
+    return Boxes(corners[kept], boxes.labels[kept], boxes.scores[kept])
+
+
+def labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of a model's classes; none where it gives none."""
     try:
         said = json.loads(metadata["bnnc.labels"])
-        if isinstance(said, list) and len(said) >= classes:
-            return [str(name) for name in said]
     except (KeyError, ValueError):
-        pass
-    return [f"class {index}" for index in range(classes)]
+        return ()
+    return tuple(map(str, said)) if isinstance(said, list) else ()
+
+
+def label_name(labels: Sequence[str], label: int) -> str:
+    """A class's name; a number where it has none."""
+    return labels[label] if label < len(labels) else f"class {label}"

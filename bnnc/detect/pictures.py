@@ -1,112 +1,107 @@
-"""Picture files as arrays. PNG needs nothing; other formats need Pillow."""
+"""Pictures as arrays: whatever a file, Pillow or an array holds, as 8-bit RGB."""
 
 from __future__ import annotations
 
 import os
-import struct
-import zlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bnnc.errors import InputError
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-_MAX_PIXELS = 1 << 28
+SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .png .ppm .pgm .tif .tiff .webp .avif".split())
+"""What a picture's name ends in, in any case, where pictures are looked for in a folder."""
 
 
 def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """The pixels of a picture file, uint8 [H, W, 3], RGB.
+    """The pixels of a picture file as one sees it, uint8 [H, W, 3], RGB: turned as its EXIF data
+    say, deeper channels cut to 8 bits, transparent parts on white, the first frame of several.
 
     Raises:
-        InputError: if it cannot be read, is damaged, or of a format that needs Pillow where that
-            is not installed.
+        InputError: if it cannot be read, is damaged, or holds floating-point pixels.
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        return _read_without_pillow(Path(path))
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd metadata
+            with Image.open(path) as picture:
+                return _rgb(picture)
     except UnidentifiedImageError:
         raise InputError("is no picture that can be read", file=path) from None
     except Image.DecompressionBombError:
         raise InputError("is too large a picture", file=path) from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except InputError as error:
+        raise error.at(file=path) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise all sorts of things on damaged files
         reason = getattr(error, "strerror", None) or "is damaged"
         raise InputError(f"cannot be read: {reason}", file=path) from None
 
 
-def _read_without_pillow(path: Path) -> np.ndarray:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
-    if data[:8] != _PNG:
-        raise InputError("is no PNG", file=path, hint="pip install 'bnnc[image]' reads the others")
-    try:
-        return decode_png(data)
-    except (struct.error, zlib.error, ValueError, IndexError, KeyError):
-        raise InputError(
-            "is a damaged or unusual PNG", file=path, hint="pip install 'bnnc[image]' reads more"
-        ) from None
-
-
-def decode_png(data: bytes) -> np.ndarray:
-    """Pixels of a PNG with 8 bits a channel, without palette or interlacing: uint8 [H, W, 3].
+def pixels_of(image: object) -> np.ndarray:
+    """Pixels uint8 [H, W, 3], RGB, of a file's path, a Pillow image, or an array uint8 [H, W, 3]
+    RGB or [H, W] grey.
 
     Raises:
-        ValueError, KeyError, IndexError, struct.error, zlib.error: if it is anything else.
+        InputError: if it is none of these or cannot be read.
     """
-    at, header, packed = 8, b"", b""
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = data[at + 8 : at + 8 + length]
-        header = body if kind == b"IHDR" else header
-        packed += body if kind == b"IDAT" else b""
-        at += 12 + length
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    channels = _CHANNELS[colour]
-    if depth != 8 or interlaced or not 0 < width * height <= _MAX_PIXELS:
-        raise ValueError
-    size = height * (1 + width * channels)
-    lines = zlib.decompressobj().decompress(packed, size)
-    rows = np.frombuffer(lines, np.uint8).reshape(height, 1 + width * channels)
-    pixels = _unfiltered(rows[:, 0], rows[:, 1:], channels).reshape(height, width, channels)
-    if channels < 3:
-        return np.repeat(pixels[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(pixels[:, :, :3])
+    if isinstance(image, (str, os.PathLike)):
+        return read_picture(image)
+    if isinstance(image, Image.Image):
+        return _rgb(image)
+    if not isinstance(image, np.ndarray):
+        kind = type(image).__name__
+        raise InputError(f"a picture is a path, a Pillow image or an array, not {kind}")
+    colour = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not image.size or not (colour or image.ndim == 2):
+        shape = "x".join(map(str, image.shape))
+        raise InputError(
+            f"a picture is an array of uint8 HxWx3 (RGB) or HxW, not {image.dtype} {shape}"
+        )
+    return image if colour else np.repeat(image[:, :, None], 3, axis=2)
 
 
-def _unfiltered(filters: np.ndarray, rows: np.ndarray, step: int) -> np.ndarray:
-    """Undo PNG's row filters (PNG specification, section 9)."""
-    above = np.zeros(rows.shape[1], np.uint8)
-    result = np.empty_like(rows)
-    for y, (kind, row) in enumerate(zip(filters.tolist(), rows)):
-        if kind == 0:
-            above = row
-        elif kind == 1:
-            above = np.cumsum(row.reshape(-1, step), axis=0, dtype=np.uint8).reshape(-1)
-        elif kind == 2:
-            above = row + above
-        else:
-            above = _predicted(kind, row.tolist(), above.tolist(), step)
-        result[y] = above
-    return result
+def _rgb(picture: Image.Image) -> np.ndarray:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise InputError("holds floating-point pixels", hint="convert it to 8 bits a channel")
+    if picture.mode.startswith("I"):
+        deep = np.asarray(picture).astype(np.int64)
+        # 16 bits, also where Pillow keeps them in 32; what fits into 8 is taken as it is.
+        grey = deep >> 8 if deep.size and deep.max() > 255 else deep
+        return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(ground, picture)
+    return np.asarray(picture.convert("RGB"))
 
 
-def _predicted(kind: int, row: list[int], above: list[int], step: int) -> np.ndarray:
-    """The filters that look left as well as up: 3 Average, 4 Paeth."""
-    if kind not in (3, 4):
-        raise ValueError
-    for i, up in enumerate(above):
-        left, corner = (row[i - step], above[i - step]) if i >= step else (0, 0)
-        if kind == 3:
-            guess = (left + up) // 2
-        else:
-            distances = (abs(up - corner), abs(left - corner), abs(left + up - 2 * corner))
-            guess = (left, up, corner)[distances.index(min(distances))]
-        row[i] = (row[i] + guess) & 255
-    return np.array(row, np.uint8)
+def pictures_in(folder: Path, *, but: Path | None = None) -> Iterator[Path]:
+    """The picture files in a folder and those below, told by their names' ends.
+
+    Folders are gone through depth first: a folder's own pictures in the order of their names, then
+    its folders in the order of theirs. Links to folders are not followed.
+
+    Args:
+        but: a folder to leave out.
+
+    Raises:
+        InputError: if the folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"cannot be read: {error.strerror}", file=error.filename)
+
+    left_out = None if but is None else but.resolve()
+    for here, folders, names in os.walk(folder, onerror=fail):
+        place = Path(here)
+        folders[:] = sorted(name for name in folders if (place / name).resolve() != left_out)
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield place / name

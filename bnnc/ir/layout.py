@@ -6,10 +6,11 @@
     Bits with channels innermost: for shape (N, C, ...pixels) an array of uint64
     [N][pixels][ceil(C / 64)]; channel c is bit c % 64 of word c // 64. Padding bits are 0.
 ``bits_planar``
-    Bits with one plane a channel, for (N, C, H, W): uint8 [N][C][plane]. A plane is
-    ``PLANAR_GUARD`` bytes, one row of ones, H rows, one row of ones, then ones up to the plane's
-    size. A row is ceil(W / 8) bytes; pixel x is bit x % 8 of byte x // 8. Bits of a row beyond W
-    are unspecified. The guard before and the tail behind make unaligned vector loads safe.
+    Bits with one plane a channel, for (N, C, H, W): uint8 [N][C][plane]. A plane is ones, H rows,
+    and ones up to the plane's size; its rows begin at :func:`planar_first_row`. A row is ceil(W / 8)
+    bytes; pixel x is bit x % 8 of byte x // 8. Bits of a row beyond W are unspecified. The ones are
+    at least a row above and below, the border that convolutions see, and ``PLANAR_GUARD`` bytes
+    before that and ``PLANAR_TAIL`` behind, which make unaligned vector loads safe.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from bnnc.ir.types import DType, TensorType
 
 DENSE, BITS_NHWC, BITS_PLANAR = LAYOUTS = ("dense", "bits_nhwc", "bits_planar")
 
-PLANAR_GUARD = 64
-PLANAR_TAIL = 128
+PLANAR_GUARD = 8
+PLANAR_TAIL = 72
 
 
 def planar_row_bytes(width: int) -> int:
@@ -29,10 +30,16 @@ def planar_row_bytes(width: int) -> int:
     return -(-width // 8)
 
 
+def planar_first_row(width: int) -> int:
+    """Where a bit-plane's rows begin, a multiple of 64: two threads that write neighbouring vectors
+    of pixels then write no common cache line."""
+    return _lines(PLANAR_GUARD + planar_row_bytes(width))
+
+
 def planar_plane_bytes(height: int, width: int) -> int:
-    """Bytes of one bit-plane, a multiple of 64: guard, a row of ones, rows, a row of ones, tail."""
-    used = PLANAR_GUARD + (height + 2) * planar_row_bytes(width) + PLANAR_TAIL
-    return -(-used // 64) * 64
+    """Bytes of one bit-plane, a multiple of 64."""
+    rows = (height + 1) * planar_row_bytes(width)
+    return _lines(planar_first_row(width) + rows + PLANAR_TAIL)
 
 
 def stored_bytes(type: TensorType, layout: str) -> int:
@@ -59,7 +66,7 @@ def unpack(raw: np.ndarray, type: TensorType, layout: str) -> np.ndarray:
     height, width = pixels
     row = planar_row_bytes(width)
     planes = raw.reshape(batch, channels, planar_plane_bytes(height, width))
-    start = PLANAR_GUARD + row
+    start = planar_first_row(width)
     rows = planes[:, :, start : start + height * row].reshape(batch, channels, height, row)
     return np.unpackbits(rows, axis=3, bitorder="little")[..., :width].astype(bool)
 
@@ -77,7 +84,12 @@ def pack(array: np.ndarray, type: TensorType, layout: str) -> np.ndarray:
     height, width = pixels
     row = planar_row_bytes(width)
     planes = np.full((batch, channels, planar_plane_bytes(height, width)), 0xFF, np.uint8)
-    start = PLANAR_GUARD + row
+    start = planar_first_row(width)
     rows = np.packbits(array, axis=3, bitorder="little")
     planes[:, :, start : start + height * row] = rows.reshape(batch, channels, -1)
     return planes.reshape(-1)
+
+
+def _lines(size: int) -> int:
+    """``size`` rounded up to whole cache lines."""
+    return -(-size // 64) * 64

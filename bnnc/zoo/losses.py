@@ -22,7 +22,14 @@ class Loss:
     offset: Tensor
 
 
-def focal_loss(logits: Tensor, target: Tensor, *, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
+def focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 2.0,
+    beta: float = 4.0,
+    balanced: bool = False,
+) -> Tensor:
     """Pixelwise focal loss, its penalty reduced around centres, over the number of centres.
 
     Args:
@@ -30,12 +37,19 @@ def focal_loss(logits: Tensor, target: Tensor, *, alpha: float = 2.0, beta: floa
         target: [N, classes, H, W], 1 at centres and Gaussians around them.
         alpha: how much easy cells count less.
         beta: how much cells near a centre count less.
+        balanced: divide each class's part by the geometric mean of its own number of centres and
+            of all, instead of all, so that rare classes count more.
     """
     p = torch.sigmoid(logits)
     at_centre = -((1 - p) ** alpha) * F.logsigmoid(logits)
     elsewhere = -((1 - target) ** beta) * p**alpha * F.logsigmoid(-logits)
     is_centre = target == 1
-    return torch.where(is_centre, at_centre, elsewhere).sum() / is_centre.sum().clamp(min=1)
+    loss = torch.where(is_centre, at_centre, elsewhere)
+    centres = is_centre.sum().clamp(min=1)
+    if not balanced:
+        return loss.sum() / centres
+    of_class = is_centre.sum((0, 2, 3)).clamp(min=1)
+    return (loss.sum((0, 2, 3)) / torch.sqrt(of_class * centres)).sum()
 
 
 def centre_l1(answer: Tensor, target: Tensor, centres: Tensor) -> Tensor:
@@ -50,9 +64,12 @@ def centernet_loss(
     size: Tensor,
     offset: Tensor,
     centres: Tensor,
+    *,
+    balanced: bool = False,
 ) -> Loss:
-    """The whole loss of ``CenterNet.logits``' answers against batched ``targets.Targets``."""
-    on_heatmap = focal_loss(answers[0], heatmap)
+    """The whole loss of ``CenterNet.logits``' answers against batched ``targets.Targets``;
+    ``balanced`` as in :func:`focal_loss`."""
+    on_heatmap = focal_loss(answers[0], heatmap, balanced=balanced)
     on_size = centre_l1(answers[1], size, centres)
     on_offset = centre_l1(answers[2], offset, centres)
     total = on_heatmap + SIZE_WEIGHT * on_size + OFFSET_WEIGHT * on_offset

@@ -21,7 +21,10 @@ _LARGEST = 65536
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder: ``kind`` and, for each scale, (number of blocks, features)."""
+    """An encoder: ``kind`` and, for each scale, (number of blocks, features).
+
+    Scales of ``qn`` may have no blocks at all: what is left then shows what the blocks are worth.
+    """
 
     kind: str
     scales: tuple[tuple[int, int], ...]
@@ -33,7 +36,10 @@ class Encoder:
         if match is None or match[1] not in ENCODER_KINDS:
             raise _unreadable("encoder", text, "qn([4x64,4x128,4x256,4x512])")
         pairs = (scale.split("x") for scale in match[2].split(","))
-        scales = tuple((_size(blocks, text), _size(features, text)) for blocks, features in pairs)
+        least = 0 if match[1] == "qn" else 1
+        scales = tuple(
+            (_size(blocks, text, least), _size(features, text)) for blocks, features in pairs
+        )
         if match[1] == "qn" and scales[0][1] % 4:
             raise InputError(
                 f"{text}: the stem of qn has a quarter of the first scale's features",
@@ -120,10 +126,10 @@ def _bare(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def _size(text: str, whole: str) -> int:
+def _size(text: str, whole: str, least: int = 1) -> int:
     value = int(text) if len(text) <= len(str(_LARGEST)) else _LARGEST + 1
-    if not 1 <= value <= _LARGEST:
-        raise InputError(f"{whole}: {text} is not a size", hint=f"use 1 to {_LARGEST}")
+    if not least <= value <= _LARGEST:
+        raise InputError(f"{whole}: {text} is not a size", hint=f"use {least} to {_LARGEST}")
     return value
 
 

@@ -1,10 +1,12 @@
-"""One training run: batches in, a trained network out."""
+"""Training a network: steps, and all it takes to go on after a break."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from bnnc.zoo.centernet import CenterNet
 from bnnc.zoo.layers import clip_latent_weights
 from bnnc.zoo.losses import Loss, centernet_loss
 from bnnc.zoo.metadata import PREPROCESSING
+from bnnc.zoo.recipes import Recipe
+from bnnc.zoo.settle import measure_norms
 from bnnc.zoo.targets import Targets
 
 
@@ -28,27 +32,9 @@ class Batch:
     offset: Tensor
     centres: Tensor
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        steps: batches in all.
-        learning_rate: Adam's, reached after ``warm_up`` steps, then falling as a cosine to zero.
-        warm_up: steps of linear rise.
-        averaging: weights are averaged over time with this decay a step; 0 for none.
-    """
-
-    steps: int
-    learning_rate: float = 3e-3
-    warm_up: int = 50
-    averaging: float = 0.998
-
-    def rate(self, step: int) -> float:
-        """The learning rate at ``step``, from 0."""
-        rise = min(1.0, (step + 1) / max(1, self.warm_up))
-        return self.learning_rate * rise * (1 + math.cos(math.pi * step / self.steps)) / 2
+    def to(self, device: torch.device) -> Batch:
+        """The same on ``device``."""
+        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
 
 
 def to_input(pixels: np.ndarray) -> Tensor:
@@ -67,38 +53,126 @@ def collate(pixels: np.ndarray, targets: Sequence[Targets]) -> Batch:
     return Batch(to_input(pixels), *stacked)
 
 
-def fit(
-    model: CenterNet,
-    batches: Iterable[Batch],
-    recipe: Recipe,
-    *,
-    report: Callable[[int, Loss], None] = lambda step, loss: None,
-) -> None:
-    """Train ``model`` in place on the first ``recipe.steps`` of ``batches``.
+class Trainer:
+    """Trains a network in place.
 
-    Ends with the averaged weights in ``model``; BatchNorm statistics are then those of the last
-    steps, and want ``settle.measure_norms``. ``report`` is called after each step.
+    Args:
+        model: on the device to train on.
+        recipe: how.
+        steps: batches in an epoch.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    averages = [parameter.detach().clone() for parameter in parameters]
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
-    model.train()
-    for step, batch in zip(range(recipe.steps), batches):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
+
+    def __init__(self, model: CenterNet, recipe: Recipe, steps: int) -> None:
+        self.model, self.recipe, self.steps = model, recipe, steps
+        self.done = 0
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._averages = [p.detach().clone() for p in self._parameters]
+        self._optimiser = torch.optim.Adam(self._parameters, lr=recipe.learning_rate)
+        self._level = recipe.learning_rate
+        self._least_loss, self._stale = math.inf, 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        rise = min(1.0, (self.done + 1) / max(1, self.recipe.warm_up))
+        if self.recipe.schedule == "plateau":
+            return self._level * rise
+        part = self.done / (self.steps * self.recipe.epochs)
+        return self._level * rise * (1 + math.cos(math.pi * part)) / 2
+
+    def step(self, batch: Batch) -> Loss:
+        """One step on ``batch``; its loss before the step."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.rate
+        self.model.train()
         loss = centernet_loss(
-            model.logits(batch.images), batch.heatmap, batch.size, batch.offset, batch.centres
+            self.model.logits(batch.images),
+            batch.heatmap,
+            batch.size,
+            batch.offset,
+            batch.centres,
+            balanced=self.recipe.balanced,
         )
-        optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
-        optimiser.step()
-        clip_latent_weights(model)
-        decay = min(recipe.averaging, (step + 1) / (step + 10))
+        self._optimiser.step()
+        clip_latent_weights(self.model)
+        decay = min(self.recipe.averaging, (self.done + 1) / (self.done + 10))
         with torch.no_grad():
-            for average, parameter in zip(averages, parameters):
+            for average, parameter in zip(self._averages, self._parameters):
                 average.lerp_(parameter, 1 - decay)
-        report(step, loss)
-    if recipe.averaging:
-        with torch.no_grad():
-            for average, parameter in zip(averages, parameters):
-                parameter.copy_(average)
+        self.done += 1
+        return loss
+
+    def end_epoch(self, loss: float) -> None:
+        """Tell that an epoch is over, and its mean loss, by which the plateau is known."""
+        if loss < self._least_loss:
+            self._least_loss, self._stale = loss, 0
+        else:
+            self._stale += 1
+        if self._stale > self.recipe.patience:
+            self._level, self._stale = self._level / 10, 0
+        if self.recipe.final_from is not None and self.done == self.recipe.final_from * self.steps:
+            self._level = self.recipe.final_rate
+
+    def averaged(self, batches: Iterable[Batch]) -> CenterNet:
+        """A copy for use, with the averaged weights where the recipe averages.
+
+        Its BatchNorm statistics are measured on ``batches``: those kept while training are not
+        those of the averaged weights.
+        """
+        model = copy.deepcopy(self.model)
+        if self.recipe.averaging:
+            parameters = (p for p in model.parameters() if p.requires_grad)
+            with torch.no_grad():
+                for average, parameter in zip(self._averages, parameters):
+                    parameter.copy_(average)
+            measure_norms(model, (batch.images for batch in batches))
+        return model.eval()
+
+    def state(self) -> dict[str, Any]:
+        """Everything :meth:`restore` needs, as plain values and tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "averages": self._averages,
+            "optimiser": self._optimiser.state_dict(),
+            "done": self.done,
+            "level": self._level,
+            "least_loss": self._least_loss,
+            "stale": self._stale,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from where :meth:`state` was taken, of the same network and recipe."""
+        self.model.load_state_dict(state["model"])
+        for average, saved in zip(self._averages, state["averages"]):
+            average.copy_(saved)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.done, self._level = state["done"], state["level"]
+        self._least_loss, self._stale = state["least_loss"], state["stale"]
+
+
+def fit(
+    trainer: Trainer,
+    epochs: Iterable[int],
+    batches: Callable[[int], Iterable[Batch]],
+    *,
+    report: Callable[[Loss], None] = lambda loss: None,
+) -> Iterable[int]:
+    """Train epoch by epoch; yields the number of each when it is done.
+
+    Args:
+        trainer: what trains.
+        epochs: numbers of the epochs to train.
+        batches: an epoch's batches by its number.
+        report: called after each step.
+    """
+    device = next(trainer.model.parameters()).device
+    for epoch in epochs:
+        losses = []
+        for batch in batches(epoch):
+            loss = trainer.step(batch.to(device))
+            losses.append(loss.total.item())
+            report(loss)
+        trainer.end_epoch(sum(losses) / max(1, len(losses)))
+        yield epoch

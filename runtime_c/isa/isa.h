@@ -40,23 +40,25 @@ typedef uint64_t __attribute__((may_alias)) bnnc_any64;
 /* Elements of a unit of the kernels that go through tensors element by element. */
 #define BNNC_BLOCK 1024
 
-/* Room in a bit-plane before its first row and behind its last; see bnnc/ir/layout.py. */
-#define BNNC_PLANAR_GUARD 64
-#define BNNC_PLANAR_TAIL 128
+/* Room in a bit-plane before and behind its rows and their border; see bnnc/ir/layout.py. */
+#define BNNC_PLANAR_GUARD 8
+#define BNNC_PLANAR_TAIL 72
 
 BNNC_INLINE int64_t bnnc_planar_row_bytes(int32_t width) {
     return (width + 7) / 8;
 }
 
-BNNC_INLINE int64_t bnnc_planar_plane_bytes(int32_t height, int32_t width) {
-    int64_t used = BNNC_PLANAR_GUARD + (height + 2) * bnnc_planar_row_bytes(width) + BNNC_PLANAR_TAIL;
-    return (used + 63) / 64 * 64;
+/* Where a plane's rows begin. */
+BNNC_INLINE int64_t bnnc_planar_first_row(int32_t width) {
+    return (BNNC_PLANAR_GUARD + bnnc_planar_row_bytes(width) + 63) / 64 * 64;
 }
 
-/* Of a plane, where its first row begins, and where in the rows a pixel's byte is. */
-BNNC_INLINE int64_t bnnc_planar_first_row(int32_t width) {
-    return BNNC_PLANAR_GUARD + bnnc_planar_row_bytes(width);
+BNNC_INLINE int64_t bnnc_planar_plane_bytes(int32_t height, int32_t width) {
+    int64_t rows = (height + 1) * bnnc_planar_row_bytes(width);
+    return (bnnc_planar_first_row(width) + rows + BNNC_PLANAR_TAIL + 63) / 64 * 64;
 }
+
+/* Where in the rows a pixel's byte is. */
 BNNC_INLINE int64_t bnnc_planar_byte(int32_t width, int64_t pixel) {
     return width % 8 == 0 ? pixel / 8 : pixel / width * bnnc_planar_row_bytes(width) + pixel % width / 8;
 }

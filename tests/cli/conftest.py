@@ -1,41 +1,13 @@
-"""A small model as a file, and the command line in this process."""
+"""A small model as a file, and compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from bnnc.cli.main import main
-
-
-class Ran(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ran]
-
-
-@pytest.fixture
-def bnnc(capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run a command line and collect what it printed."""
-
-    def run(*arguments: object) -> Ran:
-        capfd.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Ran(code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from bnnc.ir.layout import (
     PLANAR_GUARD,
     PLANAR_TAIL,
     pack,
+    planar_first_row,
     planar_plane_bytes,
     planar_row_bytes,
     stored_bytes,
@@ -78,7 +79,7 @@ def test_planar_pixel_x_is_bit_x_of_its_row_and_ones_surround_the_plane() -> Non
     array[0, 1, 2, 9] = True
     planes = pack(array, type, BITS_PLANAR).reshape(2, planar_plane_bytes(height, width))
     row = planar_row_bytes(width)
-    first = PLANAR_GUARD + row
+    first = planar_first_row(width)
     assert row == 2
     assert (planes[:, :first] == 0xFF).all()
     assert (planes[:, first + height * row :] == 0xFF).all()
@@ -89,8 +90,10 @@ def test_planar_pixel_x_is_bit_x_of_its_row_and_ones_surround_the_plane() -> Non
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_planes_are_whole_cache_lines_with_guard_and_tail(height: int, width: int) -> None:
     size = planar_plane_bytes(height, width)
-    assert size % 64 == 0
-    assert size >= PLANAR_GUARD + (height + 2) * planar_row_bytes(width) + PLANAR_TAIL
+    first, row = planar_first_row(width), planar_row_bytes(width)
+    assert first % 64 == size % 64 == 0
+    assert first >= PLANAR_GUARD + row
+    assert size >= first + (height + 1) * row + PLANAR_TAIL
 
 
 def test_a_type_counts_bits_an_eighth_of_a_byte() -> None:

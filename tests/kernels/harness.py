@@ -1,14 +1,18 @@
 """Calls single C kernels from Python.
 
 The runtime is compiled once into a library whose internal functions are visible; a test fills an
-argument struct with arrays and runs a kernel of one instruction set's table on it.
+argument struct with arrays and runs a kernel of one instruction set's table on it. What a kernel
+may read or write lies at the end of memory: touching a byte behind it is a crash, which names the
+test.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import itertools
+import mmap
 import os
 import re
 import shlex
@@ -157,12 +161,16 @@ class Isa:
         assert units >= 0
         cuts = sorted({0, units, *(int(units * fraction) for fraction in splits)})
         ranges = list(itertools.pairwise(cuts))
-        memory = aligned(SCRATCH_BYTES + 4096) if scratch is None else scratch
+        memory = _scratch() if scratch is None else scratch
         ffi, _ = library()
         for begin, end in ranges[len(ranges) // 2 :] + ranges[: len(ranges) // 2]:
             memory[:] = 0xAB
             entry.run(args.pointer, begin, end, ffi.cast("void *", memory.ctypes.data))
-            assert (memory[SCRATCH_BYTES:] == 0xAB).all(), "written behind the scratch"
+
+
+@functools.cache
+def _scratch() -> np.ndarray:
+    return fenced(SCRATCH_BYTES, 64)
 
 
 def isa(name: str) -> Isa | None:
@@ -172,16 +180,36 @@ def isa(name: str) -> Isa | None:
     return None if table == ffi.NULL else Isa(name, table)
 
 
-def aligned(count: int, dtype: Any = np.uint8, fill: int = 0xAB) -> np.ndarray:
-    """A flat array whose first byte is aligned to 64, every byte ``fill``."""
+def fenced(size: int, align: int = 1, fill: int = 0xAB) -> np.ndarray:
+    """``size`` bytes of ``fill`` that begin at a multiple of ``align`` and, as far as that allows,
+    end where memory ends: touching what is behind crashes."""
+    whole = -(-(size + align) // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, whole + mmap.PAGESIZE), np.uint8)
+    behind = ctypes.c_void_p(memory.ctypes.data + whole)
+    assert ctypes.CDLL(None).mprotect(behind, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    memory = memory[:whole]
+    memory[:] = fill
+    start = (whole - size) // align * align
+    return memory[start : start + size]
+
+
+def aligned(count: int, dtype: Any = np.uint8) -> np.ndarray:
+    """A flat array in :func:`fenced` memory whose first byte is aligned to 64."""
     dtype = np.dtype(dtype)
-    raw = np.full(count * dtype.itemsize + 64, fill, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count * dtype.itemsize].view(dtype)
+    return fenced(count * dtype.itemsize, 64).view(dtype)
+
+
+def is_fenced(array: np.ndarray) -> bool:
+    """Whether ``array`` lies in memory of :func:`fenced`."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, mmap.mmap)
 
 
 class Guarded:
-    """An output array between guard bytes, to see that nothing else was written.
+    """An output array between guard bytes and the end of memory, to see that nothing else was
+    written.
 
     Attributes:
         array: the array, C-contiguous; its bytes are 0xCD until written.
@@ -191,26 +219,25 @@ class Guarded:
         self, shape: Sequence[int] | int, dtype: Any = np.float32, align: int = 64
     ) -> None:
         dtype = np.dtype(dtype)
-        count = int(np.prod(shape))
-        size = count * dtype.itemsize
-        self._raw = np.full(size + 512, 0xCD, np.uint8)
-        start = 128 + (-(self._raw.ctypes.data + 128) % 64) + (0 if align == 64 else align)
-        self._ends = (start, start + size)
-        self.array = self._raw[start : start + size].view(dtype).reshape(shape)
+        size = int(np.prod(shape)) * dtype.itemsize
+        whole = fenced(size + 128, align, fill=0xCD)
+        start = 128 if align == 64 else len(whole) - size
+        self._before, inside, self._behind = np.split(whole, [start, start + size])
+        self.array = inside.view(dtype).reshape(shape)
 
     def check(self) -> np.ndarray:
         """The array, after asserting that the bytes around it are untouched."""
-        start, stop = self._ends
-        assert (self._raw[:start] == 0xCD).all(), "written before the output"
-        assert (self._raw[stop:] == 0xCD).all(), "written behind the output"
+        assert (self._before == 0xCD).all(), "written before the output"
+        assert (self._behind == 0xCD).all(), "written behind the output"
         return self.array
 
 
 class Arguments:
     """An argument struct and the arrays it points to.
 
-    Fields are given by name: numbers, arrays (a pointer to their data; they are kept alive),
-    sequences for array fields, dicts for nested structs, and :class:`Epilogue`.
+    Fields are given by name: numbers, arrays (a pointer to their data, or to a fenced copy where
+    the kernel only reads them; they are kept alive), sequences for array fields, dicts for nested
+    structs, and :class:`Epilogue`.
     """
 
     def __init__(self, type_name: str, **fields: Any) -> None:
@@ -224,9 +251,8 @@ class Arguments:
         ffi, _ = library()
         for name, value in fields.items():
             if isinstance(value, np.ndarray):
-                self._kept.append(value)
                 assert value.flags.c_contiguous
-                setattr(struct, name, ffi.cast("void *", value.ctypes.data))
+                self._kept.append(_placed(struct, name, value))
             elif isinstance(value, dict):
                 self._fill(getattr(struct, name), value)
             elif isinstance(value, Epilogue):
@@ -266,8 +292,7 @@ class Epilogue:
                 elif name == "layout":
                     step.layout = self.LAYOUTS.index(value)
                 elif isinstance(value, np.ndarray):
-                    self._kept.append(value)
-                    setattr(step, name, ffi.cast("void *", value.ctypes.data))
+                    self._kept.append(_placed(step, name, value))
                 else:
                     setattr(step, name, value)
         self._kept.append(array)
@@ -277,6 +302,33 @@ class Epilogue:
         self.struct.channels = channels
         self.struct.height = height
         self.struct.width = width
+
+
+@functools.cache
+def _read_only() -> dict[str, set[str]]:
+    """For each struct of kernel.h the fields that point to what a kernel only reads."""
+    found = {}
+    for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", cdef(), re.DOTALL):
+        declarations = re.findall(
+            r"const ([^;]*);", re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL)
+        )
+        found[name] = set(
+            re.findall(r"\*\s*(\w+)\s*[,[;]", " ".join(d + ";" for d in declarations))
+        )
+    return found
+
+
+def _placed(struct: Any, name: str, array: np.ndarray) -> np.ndarray:
+    """Point a field at ``array``, or where a kernel only reads it, at a fenced copy of it; returns
+    what to keep alive."""
+    ffi, _ = library()
+    type_name = ffi.typeof(struct).cname.rstrip(" *&")
+    if name in _read_only()[type_name] and not is_fenced(array):
+        copy = fenced(array.nbytes)
+        copy[:] = array.reshape(-1).view(np.uint8)
+        array = copy
+    setattr(struct, name, ffi.cast("void *", array.ctypes.data))
+    return array
 
 
 TYPES = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import Arguments, Guarded, Isa
+from harness import Arguments, Guarded, Isa, fenced, library
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,10 @@ SEEDS = st.integers(0, 2**31)
 
 
 def elements(size: Any, dtype: Any, rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 250, size).astype(dtype)
+    drawn = rng.integers(0, 250, size).astype(dtype)
+    array = fenced(drawn.nbytes).view(dtype).reshape(drawn.shape)
+    array[...] = drawn
+    return array
 
 
 def run_copy(isa: Isa, source: np.ndarray, target: np.ndarray, splits: Any) -> None:
@@ -34,9 +37,10 @@ def run_copy(isa: Isa, source: np.ndarray, target: np.ndarray, splits: Any) -> N
     isa.run("copy", args, splits)
 
 
-def pointer(view: np.ndarray) -> np.ndarray:
-    """A contiguous array at a view's first element."""
-    return np.lib.stride_tricks.as_strided(view, (1,), (view.itemsize,))
+def pointer(view: np.ndarray) -> Any:
+    """A view's first element, of which a kernel may read others by the strides."""
+    ffi, _ = library()
+    return ffi.cast("void *", view.ctypes.data)
 
 
 @settings(max_examples=80, deadline=None)

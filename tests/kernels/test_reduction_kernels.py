@@ -50,7 +50,8 @@ def test_reductions_of_floats(
         x.reshape(-1)[rng.integers(0, x.size, 2)] = np.nan
     got = run(isa, "reduce", f"Reduce{name}", x, (outer, inner), np.float32)
     (wanted,) = reference(f"Reduce{name}", x, axes=(1,), keepdims=False)
-    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-37)
+    rtol = max(1e-6, count * 1e-7) if name == "Prod" else 1e-6  # a rounding for each factor
+    np.testing.assert_allclose(got, wanted, rtol=rtol, atol=1e-37)
 
 
 @settings(max_examples=40, deadline=None)

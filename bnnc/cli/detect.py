@@ -1,0 +1,283 @@
+"""``bnnc detect``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnnc.cli import arguments
+from bnnc.cli.files import fresh_file
+from bnnc.cli.terminal import Progress, count_text
+from bnnc.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from bnnc.detect.boxes import Boxes
+    from bnnc.detect.detector import Detector
+
+NAME = "detect"
+HELP = "find things on pictures, folders of pictures, a video or a camera"
+EXAMPLE = "bnnc detect det.so photo.jpg holiday/ -o found --score 0.5"
+
+_JPEG = frozenset((".jpg", ".jpeg"))
+_QUALITY = 92
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("library", type=Path, metavar="MODEL.so")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="a picture, a folder (with those below, by name), a video, or a camera's number",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="draw the boxes and write the pictures there, as NAME_boxes.jpg or .png",
+    )
+    parser.add_argument(
+        "--score", type=float, default=0.3, help="least score of a box (default: 0.3)"
+    )
+    parser.add_argument(
+        "--frames",
+        type=arguments.positive,
+        metavar="N",
+        help="stop a video or camera after so many frames",
+    )
+    arguments.add_nms(parser)
+    arguments.add_threads(parser)
+    arguments.add_isa(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON document a line, one for each picture"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from bnnc.detect.detector import Detector
+
+    detector = Detector(
+        args.library, threads=args.threads, score=args.score, max_iou=args.nms, isa=args.isa
+    )
+    if args.output is not None:
+        try:
+            args.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot be made: {error.strerror}"
+            raise InputError(reason, file=args.output) from None
+    job = _Job(args, detector, _Places(args.output))
+    with Progress("detecting") as progress:
+        for source in _sources(args.images, args.output):
+            try:
+                job.take(source, progress)
+            except InputError as error:
+                job.failed += 1
+                progress.aside(f"bnnc: error: {error}", sys.stderr)
+    if not args.json and job.done + job.failed > 1:
+        failed = f"; {job.failed} could not be read" if job.failed else ""
+        print(f"{count_text(job.done, 'picture')}, {job.speed():.1f} a second{failed}")
+    return 1 if job.failed else 0
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One picture, video or camera.
+
+    Attributes:
+        origin: the file, or the camera's number.
+        inside: the file's place in the folder it was found in; just its name if it was named.
+        is_video: whether it has frames.
+    """
+
+    origin: Path | int
+    inside: Path
+    is_video: bool
+
+
+def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
+    """What the arguments stand for, in their order.
+
+    Raises:
+        InputError: for a folder that cannot be gone through.
+    """
+    from bnnc.detect import video
+    from bnnc.detect.pictures import pictures_in
+
+    for image in images:
+        path = Path(image)
+        if path.is_dir():
+            if output is not None and path.resolve() == output.resolve():
+                raise InputError("the drawn pictures need a folder of their own", file=output)
+            empty = True
+            for found in pictures_in(path, but=output):
+                empty = False
+                yield _Source(found, found.relative_to(path), False)
+            if empty:
+                raise InputError("holds no pictures", file=path)
+        elif image.isdecimal() and not path.exists():
+            yield _Source(int(image), Path(f"camera{int(image)}"), True)
+        else:
+            yield _Source(path, Path(path.name), path.suffix.lower() in video.SUFFIXES)
+
+
+class _Places:
+    """Files to write drawn pictures to: never one that was read, never one twice."""
+
+    def __init__(self, output: Path | None) -> None:
+        self.output = output
+        self._taken: set[str] = set()
+
+    def keep(self, path: Path) -> None:
+        """Never give out this one."""
+        self._taken.add(os.path.realpath(path))
+
+    def place(self, inside: Path, suffix: str) -> Path:
+        """A file in the output folder for a picture at ``inside`` its own folder."""
+        assert self.output is not None
+        folder = self.output / inside.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            more = f"_{number}" if number > 1 else ""
+            path = folder / f"{inside.stem}_boxes{more}{suffix}"
+            if os.path.realpath(path) not in self._taken:
+                self.keep(path)
+                return path
+            number += 1
+
+
+@dataclass
+class _Job:
+    """What is to be done with every picture, and how much is."""
+
+    args: argparse.Namespace
+    detector: Detector
+    places: _Places
+    done: int = 0
+    failed: int = 0
+    start: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        for image in self.args.images:
+            self.places.keep(Path(image))
+
+    def speed(self) -> float:
+        """Pictures a second."""
+        return self.done / (time.perf_counter() - self.start)
+
+    def take(self, source: _Source, progress: Progress) -> None:
+        """Find what is on a picture or a video's frames, and tell.
+
+        Raises:
+            InputError: if it cannot be read or the drawn one not be written.
+        """
+        if source.is_video:
+            self._video(source, progress)
+            return
+        from bnnc.detect.drawing import drawn
+        from bnnc.detect.pictures import read_picture
+
+        assert isinstance(source.origin, Path)
+        pixels = read_picture(source.origin)
+        boxes = self.detector(pixels)
+        written = None
+        if self.args.output is not None:
+            suffix = source.origin.suffix.lower()
+            written = self.places.place(source.inside, suffix if suffix in _JPEG else ".png")
+            _write_image(drawn(pixels, boxes), written)
+        self._tell(str(source.origin), pixels.shape, boxes, written, None, progress)
+
+    def _video(self, source: _Source, progress: Progress) -> None:
+        import numpy as np
+
+        from bnnc.detect.drawing import drawn
+        from bnnc.detect.video import Video, VideoWriter
+
+        video = Video(source.origin)
+        title = str(source.origin) if isinstance(source.origin, Path) else source.inside.name
+        seen = 0
+
+        def frames() -> Iterator[tuple[np.ndarray, Boxes]]:
+            nonlocal seen
+            for frame in video:
+                yield frame, self.detector(frame)
+                seen += 1
+                if seen == self.args.frames:
+                    return
+
+        if self.args.output is None:
+            for frame, boxes in frames():
+                self._tell(title, frame.shape, boxes, None, seen, progress)
+        else:
+            written = self.places.place(source.inside, ".mp4")
+            with fresh_file(written) as fresh, VideoWriter(fresh, video.rate) as writer:
+                for frame, boxes in frames():
+                    writer.write(np.asarray(drawn(frame, boxes)))
+                    self._tell(title, frame.shape, boxes, written, seen, progress)
+        if not seen:
+            raise InputError("holds no frame that can be read", file=title)
+
+    def _tell(
+        self,
+        title: str,
+        shape: tuple[int, ...],
+        boxes: Boxes,
+        written: Path | None,
+        frame: int | None,
+        progress: Progress,
+    ) -> None:
+        self.done += 1
+        progress(f"{count_text(self.done, 'picture')}, {self.speed():.1f} a second")
+        where = {"file": title} if frame is None else {"file": title, "frame": frame}
+        if self.args.json:
+            document = {
+                **where,
+                "width": shape[1],
+                "height": shape[0],
+                "detections": found_document(boxes),
+                "drawn": None if written is None else str(written),
+            }
+            progress.aside(json.dumps(document), sys.stdout)
+            return
+        name = printable(title) if frame is None else f"{printable(title)} frame {frame}"
+        to = "" if written is None else f" -> {written}"
+        lines = [f"{name}: {count_text(len(boxes), 'box', 'boxes')}{to}"]
+        progress.aside("\n".join([*lines, *found_lines(boxes)]), sys.stdout)
+
+
+def found_document(boxes: Boxes) -> list[dict[str, Any]]:
+    """Detections for machines."""
+    rows = zip(boxes.names, boxes.scores.tolist(), boxes.corners.tolist())
+    return [{"label": name, "score": score, "box": box} for name, score, box in rows]
+
+
+def found_lines(boxes: Boxes) -> Iterator[str]:
+    """Detections for people, a line each."""
+    width = max((len(printable(name)) for name in boxes.names), default=0)
+    for name, score, box in zip(boxes.names, boxes.scores, boxes.corners):
+        corners = ", ".join(f"{value:.0f}" for value in box)
+        yield f"  {printable(name):<{width}}  {score:.2f}  [{corners}]"
+
+
+def _write_image(image: Image.Image, path: Path) -> None:
+    """Write a picture, complete or not at all.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    jpeg = path.suffix in _JPEG
+    with fresh_file(path) as fresh:
+        if jpeg:
+            image.save(fresh, "JPEG", quality=_QUALITY)
+        else:
+            image.save(fresh, "PNG", compress_level=3)

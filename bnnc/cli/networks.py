@@ -1,0 +1,41 @@
+"""What can stand in for a compiled library where detections are measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnnc.detect.network import Network
+
+
+def network_for(path: Path, *, threads: int | None = None) -> Network:
+    """The network in a file, by what the file holds: a compiled library, or an ONNX model, which
+    onnxruntime runs.
+
+    Raises:
+        LibraryError, InputError: if it cannot be loaded.
+    """
+    from bnnc.detect.network import network_of
+    from bnnc.runtime import load
+    from bnnc.runtime.library import is_library
+
+    if is_library(path):
+        return network_of(load(path, threads=threads))
+    return _onnx(path, threads)
+
+
+def _onnx(path: Path, threads: int | None) -> Network:
+    from bnnc.analysis.bench import onnxruntime_session, onnxruntime_title
+    from bnnc.detect.network import Network, picture_size
+
+    session = onnxruntime_session(path, threads)
+    inputs = session.get_inputs()
+    height, width = picture_size(tuple(inputs[0].shape) if len(inputs) == 1 else ())
+    names = [tensor.name for tensor in session.get_outputs()]
+    metadata = session.get_modelmeta().custom_metadata_map
+
+    def run(x: object) -> dict[str, object]:
+        return dict(zip(names, session.run(names, {inputs[0].name: x})))
+
+    return Network(onnxruntime_title(), metadata, height, width, False, run)  # type: ignore[arg-type]

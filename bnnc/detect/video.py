@@ -1,0 +1,105 @@
+"""Pictures from a video file or a camera, and into a video file; OpenCV does the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from bnnc.errors import InputError
+
+SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
+"""What a video file's name ends in, in any case."""
+
+_USUAL_RATE = 25.0
+
+
+class Video:
+    """The frames of a video file or a camera, uint8 [H, W, 3], RGB, one after the other.
+
+    Args:
+        source: a file, or a camera's number.
+
+    Attributes:
+        rate: frames a second.
+        frames: how many there are, as far as the file says; 0 if it does not.
+
+    Raises:
+        InputError: if OpenCV is not installed, or the source cannot be opened.
+    """
+
+    def __init__(self, source: Path | int) -> None:
+        self._cv2 = _opencv()
+        if isinstance(source, Path) and not os.access(source, os.R_OK):
+            raise InputError("cannot be read", file=source)
+        self.source = source
+        self._capture = self._cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        if not self._capture.isOpened():
+            if isinstance(source, int):
+                raise InputError(f"there is no camera {source}")
+            raise InputError("is no video that can be read", file=source)
+        rate = self._capture.get(self._cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate <= 1000 else _USUAL_RATE
+        self.frames = max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            while True:
+                there, frame = self._capture.read()
+                if not there:
+                    return
+                yield np.ascontiguousarray(frame[:, :, ::-1])
+        finally:
+            self._capture.release()
+
+
+class VideoWriter:
+    """Writes frames, uint8 [H, W, 3], RGB, all of one size, into an MP4 file.
+
+    Raises:
+        InputError: if the file cannot be written; also when entered.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._cv2 = _opencv()
+        self._path, self._rate = path, rate
+        self._writer: Any = None
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add a frame."""
+        if self._writer is None:
+            height, width = frame.shape[:2]
+            code = self._cv2.VideoWriter_fourcc(*"mp4v")
+            self._writer = self._cv2.VideoWriter(str(self._path), code, self._rate, (width, height))
+            if not self._writer.isOpened():
+                raise InputError("cannot be written as a video", file=self._path)
+        self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _opencv() -> Any:
+    # What cannot be opened is told by an error; OpenCV and FFmpeg need not chat about it as well.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        import cv2
+    except ImportError:
+        raise InputError(
+            "videos and cameras need OpenCV", hint="pip install 'bnnc[video]'"
+        ) from None
+    return cv2

@@ -1,0 +1,125 @@
+"""A training run on disk: what the network is, and where its training stands.
+
+A checkpoint holds plain values and tensors only, so that reading one runs no code of its author's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnnc.errors import InputError
+from bnnc.zoo.centernet import CenterNet, build
+from bnnc.zoo.models import Model, specify
+from bnnc.zoo.notation import BinaryBlocks
+
+FORMAT = "bnnc checkpoint 1"
+
+
+@dataclass
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        model: the network's specification.
+        labels: one for each class.
+        height, width: of its input.
+        weights: its state for use, as ``state_dict`` gives it: averaged, with measured BatchNorms.
+        training: all a run needs to go on, or nothing.
+    """
+
+    model: Model
+    labels: Sequence[str]
+    height: int
+    width: int
+    weights: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> CenterNet:
+        """The network with its weights, in inference mode."""
+        network = build(self.model, len(self.labels))
+        network.load_state_dict(self.weights)
+        return network.eval()
+
+
+def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+    """Write ``checkpoint``; the file at ``path`` is the old or the new one, never a part of it.
+
+    Raises InputError where it cannot be written.
+    """
+    target = Path(path)
+    model = checkpoint.model
+    content = {
+        "format": FORMAT,
+        "model": {
+            "id": model.id,
+            "encoder": str(model.encoder),
+            "decoder": str(model.decoder),
+            "head": str(model.head),
+            "input": model.input,
+            "scales": None if model.binary.scales is None else list(model.binary.scales),
+            "probability": model.binary.probability,
+            "seed": model.binary.seed,
+        },
+        "labels": list(checkpoint.labels),
+        "height": checkpoint.height,
+        "width": checkpoint.width,
+        "weights": checkpoint.weights,
+        "training": checkpoint.training,
+    }
+    beside = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
+            torch.save(content, beside)
+            beside.flush()
+            os.fsync(beside.fileno())
+        os.replace(beside.name, target)
+    except OSError as error:
+        raise InputError(
+            f"cannot be written: {error.strerror}", file=target, hint="choose another place"
+        ) from error
+    finally:
+        if beside is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(beside.name)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read what :func:`save` wrote. Raises InputError where the file is missing, damaged or of
+    another kind."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError("is no checkpoint, or a damaged one", file=path) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(
+            "is no checkpoint of bnnc's training", file=path, hint="examples/train.py writes them"
+        )
+    try:
+        said = content["model"]
+        scales = said["scales"]
+        binary = BinaryBlocks(
+            None if scales is None else tuple(scales), said["probability"], said["seed"]
+        )
+        model = specify(
+            said["encoder"],
+            said["decoder"],
+            said["head"],
+            id=said["id"],
+            input=said["input"],
+            binary=binary,
+        )
+        names = ("labels", "height", "width", "weights", "training")
+        return Checkpoint(model, *(content[name] for name in names))
+    except (KeyError, TypeError) as error:
+        raise InputError("is an incomplete checkpoint", file=path) from error
