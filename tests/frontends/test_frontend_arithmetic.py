@@ -57,7 +57,14 @@ def test_gemm_of_a_summand_that_does_not_fit_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 1, 3, 4), (5, 4, 2))],
+    [
+        ((3, 4), (4, 5)),
+        ((4,), (4, 5)),
+        ((3, 4), (4,)),
+        ((4,), (4,)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((2, 1, 3, 4), (2, 5, 4, 2)),
+    ],
 )
 def test_matmul(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     assert_node_agrees("MatMul", [normal(1, *left), normal(2, *right)])

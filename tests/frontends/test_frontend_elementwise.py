@@ -118,6 +118,18 @@ def test_binary_operators_on_equal_elements(op: str) -> None:
     assert_node_agrees(op, [x, np.abs(np.round(normal(2, 8)))])
 
 
+@pytest.mark.parametrize("base", [np.float32, np.int32, np.int64])
+@pytest.mark.parametrize("exponent", [np.float32, np.int32, np.int64])
+@pytest.mark.parametrize("constant", [False, True])
+def test_powers_of_mixed_types(base: type, exponent: type, constant: bool) -> None:
+    x, y = np.arange(1, 7).astype(base), np.array([0, 1, 2, 3, 2, 1], exponent)
+    graph = assert_node_agrees(
+        "Pow", [x, None if constant else y], fixed={1: y} if constant else {}
+    )
+    (power,) = [node for node in graph.nodes() if node.op.name == "Pow"]
+    assert len({value.dtype for value in power.inputs}) == 1
+
+
 @pytest.mark.parametrize("op", ["And", "Or", "Xor"])
 def test_logical_operators(op: str) -> None:
     assert_node_agrees(op, [normal(1, 9) > 0, normal(2, 3, 9) > 0])

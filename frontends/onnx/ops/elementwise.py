@@ -29,6 +29,16 @@ def _binary(call: Call) -> Value:
     return call.add(call.op, call.input(0), call.input(1))
 
 
+def _pow(call: Call) -> Value:
+    """The result has the type of the base; compiled code has powers of one type only."""
+    x, y = call.input(0), call.input(1)
+    if x.dtype is y.dtype or x.dtype.is_float:
+        return call.add("Pow", x, call.cast(y, x.dtype))
+    if not y.dtype.is_float or (y.data is not None and (y.data == np.floor(y.data)).all()):
+        return call.add("Pow", x, call.cast(y, x.dtype))
+    return call.cast(call.add("Pow", call.cast(x, DType.F32), y), x.dtype)
+
+
 def _variadic(op: str) -> Importer:
     """``op`` between all operands, from the left."""
 
@@ -214,9 +224,10 @@ ELEMENTWISE: dict[str, Importer] = {
     "Selu": _unary(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
     "HardSigmoid": _unary(alpha=0.2, beta=0.5),
     **_same(
-        "Add Sub Mul Div Pow PRelu And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual",
+        "Add Sub Mul Div PRelu And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual",
         _binary,
     ),
+    "Pow": _pow,
     "Mod": _mod,
     "Where": _where,
     "Max": _variadic("Max"),

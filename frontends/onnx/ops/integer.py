@@ -12,6 +12,7 @@ import numpy as np
 
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.convolution import conv_of
+from bnnc.frontends.onnx.ops.matmul import matmul
 from bnnc.frontends.onnx.ops.movement import cut
 from bnnc.frontends.onnx.ops.quantization import held
 from bnnc.frontends.onnx.text import dims
@@ -128,7 +129,7 @@ def matmul_integer(
         (_reach(a, a_zero), _reach(b, b_zero)),
         (len(a.shape) - 1, max(len(b.shape) - 2, 0)),
         1,
-        lambda x, y: call.add("MatMul", x, y),
+        lambda x, y: matmul(call, x, y),
     )
 
 

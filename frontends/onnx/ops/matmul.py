@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import zip_longest
+
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.shape import expand
 from bnnc.frontends.onnx.text import dims
@@ -9,7 +12,18 @@ from bnnc.ir.graph import Value
 
 
 def _matmul(call: Call) -> Value:
-    return call.add("MatMul", call.input(0), call.input(1))
+    return matmul(call, call.input(0), call.input(1))
+
+
+def matmul(call: Call, a: Value, b: Value) -> Value:
+    """numpy's product; batches that broadcast each other are spread out, which code does not do."""
+    batches = a.shape[:-2], b.shape[:-2]
+    if batches[0] != batches[1] and min(map(math.prod, batches)) > 1:
+        wide = [
+            n if m == 1 else m for m, n in zip_longest(*(x[::-1] for x in batches), fillvalue=1)
+        ]
+        a, b = (expand(call, x, (*wide[::-1], *x.shape[-2:])) for x in (a, b))
+    return call.add("MatMul", a, b)
 
 
 def gemm(call: Call) -> Value:

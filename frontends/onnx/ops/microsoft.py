@@ -9,7 +9,7 @@ from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.convolution import conv_of
 from bnnc.frontends.onnx.ops.elementwise import gelu
 from bnnc.frontends.onnx.ops.integer import matmul_integer
-from bnnc.frontends.onnx.ops.matmul import gemm, scaled
+from bnnc.frontends.onnx.ops.matmul import gemm, matmul, scaled
 from bnnc.frontends.onnx.ops.normalization import layer_norm
 from bnnc.frontends.onnx.ops.pooling import average_pool
 from bnnc.frontends.onnx.ops.quantization import QUANTIZATION, held
@@ -70,7 +70,7 @@ def _fused_matmul(call: Call) -> Value:
         swap = call.attr_flag(name) and rank > 1
         perm = (*range(rank - 2), rank - 1, rank - 2) if swap else tuple(range(rank))
         operands.append(call.transpose(x, perm))
-    y = call.add("MatMul", *operands)
+    y = matmul(call, *operands)
     return scaled(call, y, call.attr_float("alpha", 1.0))
 
 
