@@ -144,12 +144,17 @@ def element_type(value: Value, node: Node) -> str:
         UnsupportedError: if compiled code has no such type.
     """
     if value.dtype not in _TYPES:
-        raise UnsupportedError(
-            f"{node.op.name} works on {value.dtype.value} elements, which compiled code does not",
-            node=node.title,
-            hint="cast to float32, int32 or int64 in the model",
-        )
+        raise no_such_type(value, node)
     return f"BNNC_TYPE_{value.dtype.name}"
+
+
+def no_such_type(value: Value, node: Node) -> UnsupportedError:
+    """What to say about an element type that compiled code does not compute with."""
+    return UnsupportedError(
+        f"{node.op.name} works on {value.dtype.value} elements, which compiled code does not",
+        node=node.title,
+        hint=f"cast to float32{'' if value.dtype in _TYPES else ', int32 or int64'} in the model",
+    )
 
 
 def stored(value: Value) -> int:

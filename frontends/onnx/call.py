@@ -193,6 +193,12 @@ class Call:
         """``x`` with elements of type ``to``; itself if it has them already."""
         return x if x.dtype is to else self.add("Cast", x, to=to)
 
+    def narrow_as_float(self, x: Value) -> Value:
+        """``x`` as float32 if it holds integers of 8 or 16 bits: float32 holds them exactly, and
+        compiled code seldom computes with them."""
+        small = x.dtype in (DType.I8, DType.U8, DType.I16, DType.U16)
+        return self.cast(x, DType.F32) if small else x
+
     def axis(self, number: int, axes: int) -> int:
         """``number`` counted from the front, of ``axes`` axes."""
         if not -axes <= number < axes:

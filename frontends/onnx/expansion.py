@@ -9,6 +9,7 @@ from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 
 from bnnc.frontends.onnx.call import Call
 from bnnc.frontends.onnx.nodes import OnnxNode
+from bnnc.frontends.onnx.schema import NEWEST
 from bnnc.ir.graph import Value
 
 
@@ -22,7 +23,8 @@ def importer(call: Call) -> Sequence[Value | None]:
 
 def is_function(node: OnnxNode) -> bool:
     """Whether ONNX says what an operator does by a function."""
-    return node.domain == "" and _declared(node.op, node.version) is not None
+    known = node.domain == "" and 0 < node.version <= NEWEST
+    return known and _declared(node.op, node.version) is not None
 
 
 @functools.lru_cache(maxsize=256)

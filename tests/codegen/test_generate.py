@@ -86,6 +86,18 @@ def test_unary_functions(compile_graph: Compile, rng: np.random.Generator) -> No
     _agree(graph, compile_graph, rng)
 
 
+@pytest.mark.parametrize(
+    ("op", "attrs"), [("TopK", {"k": 2}), ("MatMul", {}), ("MaxPool", {"kernel": (2, 2)})]
+)
+def test_kernels_of_floats_read_nothing_else(
+    compile_graph: Compile, op: str, attrs: dict[str, Any]
+) -> None:
+    graph, (x,) = _graph((1, 1, 4, 4), dtype=DType.I64)
+    graph.mark_outputs(graph.add(op, [x, x] if op == "MatMul" else [x], attrs).outputs)
+    with pytest.raises(UnsupportedError, match=f"{op} works on i64 elements.* cast to float32 in"):
+        compile_graph(graph)
+
+
 def test_inputs_and_outputs_of_every_type(compile_graph: Compile) -> None:
     """Those that code does not compute with are cast on the way in and out."""
     graph = Graph()

@@ -356,3 +356,9 @@ def test_pools_of_any_order(order: int) -> None:
     attrs = {"kernel_shape": [2, 2], "strides": [2, 2], "p": order}
     assert_node_agrees("LpPool", [x], attrs, opset=18)
     assert_node_agrees("GlobalLpPool", [x], {"p": order})
+
+
+def test_the_best_of_small_integers_are_found_as_floats() -> None:
+    x = np.array([[3, 200, 7, 200, 1]], np.uint8)
+    graph = assert_node_agrees("TopK", [x], fixed={1: np.array([3])}, outputs=2)
+    assert ops_of(graph) == ["Cast", "TopK", "Cast"]

@@ -222,14 +222,15 @@ KERNELS = (
         _constant_weights,
         otherwise=_RUNTIME_WEIGHTS,
     ),
-    Kernel("MaxPool", "max_pool_f32", _pool),
-    Kernel("AveragePool", "average_pool_f32", _pool),
-    Kernel("Resize", "resize_f32", _resize),
+    Kernel("MaxPool", "max_pool_f32", _pool, floats_only=True),
+    Kernel("AveragePool", "average_pool_f32", _pool, floats_only=True),
+    Kernel("Resize", "resize_f32", _resize, floats_only=True),
     Kernel(
         "MatMul",
         "matmul_f32",
         _matmul,
         _matmul_fits,
         otherwise="broadcasts its batch dimensions or bias in a way compiled code does not",
+        floats_only=True,
     ),
 )

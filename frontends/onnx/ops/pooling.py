@@ -40,7 +40,9 @@ def _max_pool(call: Call) -> list[Value | None]:
         "pads": _and_beyond(*_pool_pads(call, windows)),
         "dilations": windows.dilations,
     }
-    return [on_planes(call, x, lambda plane: call.add("MaxPool", plane, **attrs)), None]
+    wide = call.narrow_as_float(x)
+    y = on_planes(call, wide, lambda plane: call.add("MaxPool", plane, **attrs))
+    return [call.cast(y, x.dtype), None]
 
 
 def _average_pool(call: Call) -> Value:

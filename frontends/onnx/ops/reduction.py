@@ -73,13 +73,14 @@ def _arg(call: Call) -> Value:
 def _top_k(call: Call) -> tuple[Value, ...]:
     x = call.input(0)
     k = call.attr_int("k") if call.version < 10 else call.number(1, "k")
-    return call.add_all(
+    values, indices = call.add_all(
         "TopK",
-        x,
+        call.narrow_as_float(x),
         axis=call.axis(call.attr_int("axis", -1), len(x.shape)),
         k=int(k),
         largest=call.attr_flag("largest", True),
     )
+    return call.cast(values, x.dtype), indices
 
 
 def _softmax(call: Call) -> Value:

@@ -336,10 +336,13 @@ def _resize_pair(call: Call, x: Value, tables: Mapping[int, Table]) -> Value:
         plane = call.reshape(moved, (1, math.prod(x.shape[n] for n in others), *sizes))
     along = [tables.get(number) or Table.identity(x.shape[number]) for number in pair]
     y, z = [Table.identity(1), *along][-2:]
+    if all((made.weight == 1).all() for made in tables.values()):  # picks elements, as they are
+        plane = call.narrow_as_float(plane)
     resized = call.add(
         "Resize", plane, out_h=len(y.index), out_w=len(z.index),
         iy=y.index, ix=z.index, wy=y.weight, wx=z.weight,
     )  # fmt: skip
+    resized = call.cast(resized, x.dtype)
     shape = [x.shape[number] for number in others] + [len(made.index) for made in along]
     return call.transpose(call.reshape(resized, shape), np.argsort(perm).tolist())
 
