@@ -28,11 +28,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from bnnc.detect.boxes import Boxes
-from bnnc.detect.centernet import Decoder
+from bnnc.detect.detector import Detector
+from bnnc.detect.drawing import drawn
 from bnnc.detect.evaluation import Evaluation, Evaluator
+from bnnc.detect.network import Network
 from bnnc.detect.pictures import read_picture
-from bnnc.detect.preprocessing import Preprocessing
 from bnnc.detect.voc import Annotation, Voc, classes_of
 from bnnc.errors import BnncError, InputError
 from bnnc.zoo import checkpoint, export
@@ -219,27 +219,22 @@ def start_from(network: CenterNet, path: Path) -> None:
         raise InputError("holds a network of another shape", file=path) from error
 
 
-def boxes_of(
-    network: CenterNet, picture: np.ndarray, labels: Sequence[str], height: int, width: int
-) -> Boxes:
-    """What ``network`` finds on a picture, uint8 [H, W, 3] RGB; corners in its pixels."""
+def detector_of(
+    network: CenterNet, labels: Sequence[str], height: int, width: int, score: float
+) -> Detector:
+    """``network`` as a detector; the same that ``bnnc eval`` makes of a checkpoint."""
     metadata = describe("", labels, network.stride)
-    x, placement = Preprocessing.of(metadata)(picture, height, width)
-    with torch.no_grad():
-        outputs = network(torch.from_numpy(x))
-    named = dict(zip(("heatmap", "size", "offset"), (tensor.numpy() for tensor in outputs)))
-    found = Decoder.of(metadata)(named)
-    return Boxes(placement.to_picture(found.corners), found.labels, found.scores)
+    run = Network("torch", metadata, height, width, False, network.predict)
+    return Detector(run, score=score)
 
 
 def evaluate(
     network: CenterNet, voc: Sequence[Annotation], labels: Sequence[str], height: int, width: int
 ) -> Evaluation:
     """How well ``network`` does on ``voc``."""
-    evaluator = Evaluator(labels)
+    detector, evaluator = detector_of(network, labels, height, width, 0), Evaluator(labels)
     for annotation in tqdm(voc, desc="evaluating", leave=False):
-        picture = read_picture(annotation.picture)
-        evaluator.add(annotation, boxes_of(network, picture, labels, height, width))
+        evaluator.add(annotation, detector(annotation.picture))
     return evaluator.result()
 
 
@@ -320,19 +315,14 @@ class Run:
 
     def look(self, network: CenterNet, voc: Sequence[Annotation], epoch: int) -> None:
         """Draw what the network finds on the first pictures, side by side."""
-        from bnnc.detect.drawing import draw
-
-        drawn = []
+        detector = detector_of(network, self.labels, self.height, self.width, 0.3)
+        shown = []
         for annotation in voc[:4]:
             picture = read_picture(annotation.picture)
-            found = boxes_of(network, picture, self.labels, self.height, self.width)
-            sure = found.scores >= 0.3
-            named = tuple(self.labels[label] for label in found.labels[sure])
-            kept = Boxes(found.corners[sure], found.labels[sure], found.scores[sure], named)
-            drawn.append(Image.fromarray(draw(picture, kept)))
-        sheet = Image.new("RGB", (sum(d.width for d in drawn), max(d.height for d in drawn)))
+            shown.append(drawn(picture, detector(picture)))
+        sheet = Image.new("RGB", (sum(d.width for d in shown), max(d.height for d in shown)))
         at = 0
-        for picture in drawn:
+        for picture in shown:
             sheet.paste(picture, (at, 0))
             at += picture.width
         sheet.save(self.folder / "pictures" / f"epoch-{epoch + 1:04d}.png")

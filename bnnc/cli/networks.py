@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnnc.errors import InputError
+
 if TYPE_CHECKING:
     from bnnc.detect.network import Network
 
 
 def network_for(path: Path, *, threads: int | None = None) -> Network:
-    """The network in a file, by what the file holds: a compiled library, or an ONNX model, which
-    onnxruntime runs.
+    """The network in a file, by what the file holds: a compiled library, a checkpoint of the zoo's
+    training (by its suffix, .pt), which torch runs, or an ONNX model, which onnxruntime runs.
 
     Raises:
         LibraryError, InputError: if it cannot be loaded.
@@ -22,7 +24,26 @@ def network_for(path: Path, *, threads: int | None = None) -> Network:
 
     if is_library(path):
         return network_of(load(path, threads=threads))
+    if path.suffix == ".pt":
+        return _checkpoint(path)
     return _onnx(path, threads)
+
+
+def _checkpoint(path: Path) -> Network:
+    from bnnc.detect.network import Network
+
+    try:
+        import torch
+
+        from bnnc.zoo import checkpoint
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"needs the package {error.name}", file=path, hint="pip install 'bnnc[train]'"
+        ) from error
+    held = checkpoint.load(path)
+    title = f"torch {torch.__version__}"
+    predict = held.network().predict
+    return Network(title, held.metadata, held.height, held.width, False, predict)
 
 
 def _onnx(path: Path, threads: int | None) -> Network:

@@ -1,76 +1,25 @@
 """Which convolutions and matrix products are binary, and why the others are not.
 
-A product is binary if what flows into it takes two values, lo and hi, and its constant weights are
-+alpha or -alpha, with one alpha per output channel. Then every activation is m + d * s, with
-m = (lo + hi) / 2, d = (hi - lo) / 2 and s = +-1, every weight is alpha * w with w = +-1, and
-
-    conv(x, weights) = alpha * (m * sum(w) + d * acc),    acc = sum of s * w over the taps.
-
-A tap in the padding holds some value v; written as v = m + d * p the same holds for it, if p is
--1, 0 or 1: p is what the binary convolution counts for a padded tap.
+A product is binary if what flows into it takes two values in each channel and its constant weights
+take two values in each output channel, so that its sums are sums of +-1 times +-1: see
+:mod:`bnnc.ir.packing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from fractions import Fraction
-from math import lcm, prod
 
 import numpy as np
 
 from bnnc.ir.domains import Domains, Exact, Finite
 from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.packing import Packing, distances, two_values
 from bnnc.ir.types import DType
-from bnnc.ir.weights import many_valued, signs_and_scales
+from bnnc.ir.weights import TwoValued, looks_binary, many_valued, two_valued
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul")
 """Ops that can be binary."""
-
-
-@dataclass(frozen=True, eq=False)
-class Packing:
-    """What a binary product consists of.
-
-    Attributes:
-        source: the two-valued tensor; the product's input, or what a Pad before it pads.
-        low, high: its two values, low < high.
-        pads: top, left, bottom, right around ``source`` (zeros for a matrix product).
-        pad: what a padded tap counts as, in {-1, 0, 1}.
-        signs: bool, shaped as the weights; a matrix product's are transposed to [N, K].
-        alpha: float32 [OC], not negative.
-    """
-
-    source: Value
-    low: float
-    high: float
-    pads: tuple[int, int, int, int]
-    pad: int
-    signs: np.ndarray
-    alpha: np.ndarray
-
-    @property
-    def middle(self) -> float:
-        """m = (lo + hi) / 2."""
-        return (self.low + self.high) / 2
-
-    @property
-    def half(self) -> float:
-        """d = (hi - lo) / 2."""
-        return (self.high - self.low) / 2
-
-    @property
-    def taps(self) -> int:
-        """Products in one sum."""
-        return prod(self.signs.shape[1:])
-
-    @property
-    def sums_exactly(self) -> bool:
-        """Whether float32 adds up ``taps`` products of lo, hi and +-1 without ever rounding."""
-        values = Fraction(self.low), Fraction(self.high)
-        # A float's denominator is a power of two, and so is their least common multiple.
-        unit = Fraction(1, lcm(*(value.denominator for value in values)))
-        return max(map(abs, values)) * self.taps <= unit * 2**23
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +51,20 @@ def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
     if not nodes:
         return {}
     judge = _Judge(graph, sign_zero)
-    return {node: judge.judge(node) for node in nodes}
+    found = {node: judge.judge(node) for node in nodes}
+    if sign_zero == 0 and any(n.op.name == "Sign" and not n.attrs["zero"] for n in graph.nodes()):
+        # A zero that Sign gives is to blame only where nothing else is.
+        judge = _Judge(graph, 1)
+        for node in [node for node, verdict in found.items() if not verdict.binary]:
+            otherwise = judge.judge(node)
+            found[node] = otherwise
+            if otherwise.binary:
+                found[node] = Verdict(node.title, False, True, SIGN_ZERO)
+    return found
 
 
-_SIGN_ZERO = "ONNX Sign gives 0 at 0 (--sign-zero strict)"
+SIGN_ZERO = "ONNX Sign gives 0 at 0 (--sign-zero strict)"
+"""The reason where everything else is fine."""
 
 
 class _No(Exception):
@@ -118,75 +77,71 @@ class _No(Exception):
 
 class _Judge:
     def __init__(self, graph: Graph, sign_zero: int) -> None:
-        self.graph = graph
         self.domains = Domains(graph, sign_zero=sign_zero)
-        self._with_zero: Domains | None = None
         self._spoilers = _spoilers(graph, self.domains)
 
     def judge(self, node: Node) -> Verdict:
-        """The activations' fault is told first, then the weights', then the op's own. But a zero
-        that Sign gives is to blame only where nothing else is."""
+        """The activations' fault is told first, then the weights', then that of both together."""
         faults: list[_No] = []
+        slot = data_slot(node)
         activation = weights = None
         try:
-            activation = self._activation(node)
+            activation = self._activation(node, slot)
         except _No as fault:
             faults.append(fault)
         try:
-            weights = self._weights(node)
+            weights = self._weights(node, node.operand(1 - slot))
         except _No as fault:
             faults.append(fault)
-        if not faults and node.op.name == "ConvTranspose":
-            faults.append(_No("transposed convolutions stay float", near=True))
-        if faults:
-            spoiled = self._spoilers.get(node.operand(0)) is not None
-            near = spoiled or activation is not None or any(fault.near for fault in faults)
-            faults.sort(key=lambda fault: fault.reason == _SIGN_ZERO)
-            return Verdict(node.title, False, near, faults[0].reason)
-        assert activation is not None and weights is not None
-        source, (low, high), pads, pad = activation
-        packing = Packing(source, low, high, pads, pad, *weights)
-        return Verdict(node.title, True, True, "", packing)
+        if activation is not None and weights is not None:
+            packing = Packing(*activation, weights)
+            together = _fault_of_both(node, packing)
+            if together is None:
+                return Verdict(node.title, True, True, "", packing)
+            faults.append(together)
+        near = self._spoilers.get(node.operand(slot)) is not None or activation is not None
+        near |= weights is not None and looks_binary(weights)
+        near |= any(fault.near for fault in faults)
+        return Verdict(node.title, False, near, faults[0].reason)
 
     # ---- activations ----------------------------------------------------------------------
 
     def _activation(
-        self, node: Node
-    ) -> tuple[Value, tuple[float, float], tuple[int, int, int, int], int]:
-        x = node.operand(0)
+        self, node: Node, slot: int
+    ) -> tuple[Value, np.ndarray, np.ndarray, tuple[int, int, int, int], float]:
+        """The two-valued tensor, its values, and how it is padded with what."""
+        x = node.operand(slot)
         if isinstance(self.domains.of(x), Exact):
             raise _No("its input is a constant")
-        if node.op.name != "Conv":
-            return x, self._two(x), (0, 0, 0, 0), 0
+        none = (0, 0, 0, 0)
+        if node.op.name == "MatMul":
+            axis = -1 if slot == 0 or len(x.shape) == 1 else -2
+            return x, *self._two(x, axis), none, 0.0
+        if node.op.name == "ConvTranspose":
+            return x, *self._two(x, 1), none, 0.0
         pads: tuple[int, int, int, int] = node.attrs["pads"]
         padder = x.producer
         if pads_planes(padder) and (not any(pads) or padder.attrs["value"] == 0):
             inner = padder.operand(0)
-            pair = _pair(self.domains, inner)
-            pad = None if pair is None else _pad_term(padder.attrs["value"], pair)
-            if pair is not None and pad is not None:
+            two = two_values(self.domains, inner, 1)
+            if two is not None:
                 top, left, bottom, right = (a + b for a, b in zip(pads, plane_pads(padder)))
-                return inner, pair, (top, left, bottom, right), pad
-            if pair is None and self._zero_is_to_blame(inner):
-                raise _No(_SIGN_ZERO, near=True)
-        two = self._two(x)
-        pad = _pad_term(0.0, two) if any(pads) else 0
-        if pad is None:
-            raise _No(f"its padding of 0 is a third value beside {two[0]:g} and {two[1]:g}", True)
-        return x, two, pads, pad
+                return inner, *two, (top, left, bottom, right), padder.attrs["value"]
+        return x, *self._two(x, 1), pads, 0.0
 
-    def _two(self, x: Value) -> tuple[float, float]:
-        """The two values of ``x``, or a complaint."""
-        pair = _pair(self.domains, x)
-        if pair is not None:
-            return pair
-        if self._zero_is_to_blame(x):
-            raise _No(_SIGN_ZERO, near=True)
-        domain, found = self.domains.of(x), self.domains.distinct(x)
-        if isinstance(domain, Finite):
-            each = domain.levels()
-            if each is not None and len(each) == 2 and (found is None or len(found) > 2):
-                raise _No("its input takes different values in different channels", near=True)
+    def _two(self, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two values of each channel of ``x``, or a complaint."""
+        two = two_values(self.domains, x, axis)
+        if two is not None:
+            return two
+        domain = self.domains.of(x)
+        if isinstance(domain, Finite) and x.dtype is DType.F32:
+            each, found = domain.levels(), self.domains.distinct(x)
+            total = math.inf if found is None else len(found)
+            if each is not None and len(each) < total and np.isfinite(each).all():
+                if len(each) == 2:
+                    raise _No("its input takes different values at different places", near=True)
+                raise _No(f"its input takes {len(each)} values in a channel", near=True)
             if found is not None and np.isfinite(found).all():
                 values = "value" if len(found) == 1 else "values"
                 raise _No(f"its input takes {len(found)} {values}", near=len(found) > 1)
@@ -195,57 +150,81 @@ class _Judge:
             raise _No(f"its input comes from {spoiler.op.name} {spoiler.title!r}", near=True)
         raise _No(_real_input(x))
 
-    def _zero_is_to_blame(self, x: Value) -> bool:
-        """Whether ``x`` would take two values if Sign gave +1 at zero."""
-        if self._with_zero is None:
-            self._with_zero = Domains(self.graph, sign_zero=1)
-        return _pair(self._with_zero, x) is not None
-
     # ---- weights --------------------------------------------------------------------------
 
-    def _weights(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
-        """Signs and alpha."""
-        w = node.operand(1)
+    def _weights(self, node: Node, w: Value) -> TwoValued:
         domain = self.domains.of(w)
         if not isinstance(domain, Exact):
             few = self.domains.distinct(w)
             raise _No("its weights are computed during the run", few is not None and len(few) == 2)
-        array = np.asarray(domain.array)
-        if array.dtype != np.float32:
+        if domain.array.dtype != np.float32:
             raise _No(f"its weights are {w.dtype.value}")
-        if node.op.name == "MatMul":
-            if array.ndim != 2:
-                raise _No(f"its weights have {array.ndim} axes")
-            array = np.ascontiguousarray(array.T)
-        if node.op.name == "ConvTranspose":
-            # [C, OC / group, KH, KW]; how the groups interleave does not matter to the verdict.
-            array = np.ascontiguousarray(array.swapaxes(0, 1))
-        found = signs_and_scales(array)
+        if node.op.name == "MatMul" and (len(w.shape) < 2 or math.prod(w.shape[:-2]) != 1):
+            raise _No(f"its weights have {domain.array.ndim} axes")
+        array = by_output(node, domain.array)
+        found = two_valued(array)
         if found is None:
             raise _No(*many_valued(array))
         return found
 
 
-def _pair(domains: Domains, x: Value) -> tuple[float, float] | None:
-    """The two finite values of ``x``, ascending, if it takes two."""
-    found = domains.distinct(x)
-    if found is None or len(found) != 2 or x.dtype is not DType.F32:
-        return None
-    return (float(found[0]), float(found[1])) if np.isfinite(found).all() else None
+def _fault_of_both(node: Node, packing: Packing) -> _No | None:
+    """Why two-valued operands do not make sums of +-1, if they do not."""
+    depth = packing.weights.signs.shape[1]
+    apart = distances(packing.low, packing.high, len(packing.low) // depth)
+    if apart:
+        least, most = apart
+        return _No(
+            f"the two values of its input lie {least:.4g} apart in one channel and {most:.4g} in "
+            "another",
+            near=True,
+        )
+    if node.op.name == "ConvTranspose" and not _has_phases(node):
+        kernel, a = node.operand(1).shape[2:], node.attrs
+        geometry = "x".join(map(str, kernel)), "x".join(map(str, a["strides"]))
+        return _No(
+            "it is a transposed convolution of {} at stride {}".format(*geometry)
+            + (" with dilation" if max(a["dilations"]) > 1 else ", whose outputs lie apart"),
+            near=True,
+        )
+    return None
+
+
+# ---- operands ---------------------------------------------------------------------------------
+
+
+def data_slot(node: Node) -> int:
+    """Where the activations of a product stand: behind constant weights in W @ x."""
+    first, second = node.operand(0), node.operand(1)
+    behind = node.op.name == "MatMul" and len(first.shape) == 2 and first.is_constant
+    return 1 if behind and not second.is_constant else 0
+
+
+def by_output(node: Node, array: np.ndarray) -> np.ndarray:
+    """A product's weights in the order of its output channels: as a Conv's [OC, C / group, KH, KW],
+    or as [N, K]."""
+    if node.op.name == "MatMul":
+        matrix = array.reshape(array.shape[-2:])
+        return matrix if data_slot(node) else np.ascontiguousarray(matrix.T)
+    if node.op.name == "ConvTranspose":
+        # [C, OC / group, KH, KW], and a convolution sees the window from the other side.
+        group = node.attrs["group"]
+        channels, depth, *kernel = array.shape
+        shaped = array.reshape(group, channels // group, depth, *kernel).swapaxes(1, 2)
+        flipped = shaped[..., ::-1, ::-1].reshape(group * depth, channels // group, *kernel)
+        return np.ascontiguousarray(flipped)
+    return array
+
+
+def _has_phases(node: Node) -> bool:
+    """Whether the outputs of a ConvTranspose that lie a stride apart are convolutions of its input
+    with a part of its weights."""
+    a = node.attrs
+    sides = zip(node.operand(1).shape[2:], a["strides"], a["dilations"])
+    return all(k >= s and (s == 1 or d == 1) for k, s, d in sides)
 
 
 # ---- padding ----------------------------------------------------------------------------------
-
-
-def _pad_term(value: float, two: Sequence[float]) -> int | None:
-    """p, where ``value`` = m + d * p and p is -1, 0 or 1."""
-    low, high = two
-    value = float(np.float32(value))
-    if value == low:
-        return -1
-    if value == high:
-        return 1
-    return 0 if value == (low + high) / 2 else None
 
 
 def pads_planes(node: Node) -> bool:

@@ -9,19 +9,20 @@ An elementwise op on operands that share a root is evaluated state by state, wit
 numpy meaning. So Sign, Sign(Sign(x) + 0.1), Where(x >= 0, 1, -1), comparison and Cast, {0, 1}
 forms, Clip or BatchNormalization of a sign all come out two-valued, and no form is named anywhere.
 Ops that move elements keep the set of values. Everything else is :class:`Real`, with bounds where
-they are easily known: rounding something bounded gives few values again.
+they are easily known; integers between near bounds are few values again.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bnnc.ir import levels as sets
+from bnnc.ir.bounds import UNKNOWN, Real, bounds, by_type, hull, interval
 from bnnc.ir.epilogue import steps_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.op import Flow
@@ -35,20 +36,15 @@ BELOW, EQUAL, ABOVE, NAN = range(4)
 MAX_BYTES = 1 << 30
 """Constants that have not been folded are computed up to this size in all."""
 
+MAX_MOVED = 1 << 24
+"""Sets that differ between places are followed through tensors of so many elements."""
+
 
 @dataclass(frozen=True, eq=False)
 class Exact:
     """The tensor is a constant."""
 
     array: np.ndarray
-
-
-@dataclass(frozen=True)
-class Real:
-    """Any number from ``low`` to ``high``, or NaN."""
-
-    low: float = -math.inf
-    high: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +83,6 @@ class Finite:
 
 
 Domain = Exact | Real | Finite
-UNKNOWN = Real()
 
 
 class Domains:
@@ -131,12 +126,13 @@ class Domains:
         elif node.op.flow is Flow.ELEMENTWISE or node.op.name == "BatchNormalization":
             domain = self._elementwise(node, domains)
         elif node.op.flow is Flow.MOVEMENT or (node.op.name == "Resize" and is_nearest(node)):
-            domain = _moved(node, domains[: node.op.data_inputs])
+            domain = _moved(node, domains)
+        elif node.op.name in ("ArgMax", "ArgMin"):
+            axis = node.attrs["axis"]
+            domain = Real(0, node.operand(0).shape[axis] - 1, whole=True)
         else:
             domain = UNKNOWN
-        if isinstance(domain, Real):
-            domain = _by_type(value, domain)
-        self._found[value] = domain
+        self._found[value] = _settled(value, domain)
 
     def _constant(self, node: Node, arrays: Sequence[np.ndarray]) -> Domain:
         self._budget -= node.output.type.bytes
@@ -159,10 +155,12 @@ class Domains:
             columns = [s * count if len(s) == 1 else s for s in operands]
             states = tuple(self._state(node, column) for column in zip(*columns))
             return Finite(roots[0], states)
-        # Unrelated operands: any state of one may meet any state of another.
-        if math.prod(len(states) for states in operands) > sets.LIMIT:
+        # Unrelated operands: any value of one may meet any value of another.
+        each = [_levels(d) for d in domains]
+        known = [levels for levels in each if levels is not None]
+        if len(known) < len(each) or math.prod(map(len, known)) > sets.LIMIT**2:
             return UNKNOWN
-        found = [self._state(node, column) for column in itertools.product(*operands)]
+        found = [self._state(node, column) for column in itertools.product(*known)]
         return _members(node.output, [state for state in found if state is not None])
 
     def _state(self, node: Node, column: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -174,14 +172,14 @@ class Domains:
         return sets.compress(self._compute(node, arrays))
 
     def _of_reals(self, node: Node, domains: Sequence[Domain]) -> Domain:
-        """A comparison with a constant makes the states; rounding what is bounded, few values."""
+        """A comparison with a constant makes the states."""
         slot = next(i for i, d in enumerate(domains) if isinstance(d, Real))
         real, x = domains[slot], node.operand(slot)
         others = [d for i, d in enumerate(domains) if i != slot]
         constants = [d.array for d in others if isinstance(d, Exact)]
         assert isinstance(real, Real)
         if len(constants) < len(others):
-            return _bounds(node, domains)
+            return bounds(node, [_interval(d) for d in domains])
         at = _turning_point(node, x, constants)
         if at is not None:
             states = [
@@ -192,12 +190,12 @@ class Domains:
                 node, [*constants[:slot], np.full_like(at, np.nan), *constants[slot:]]
             )
             reachable = (real.low < at.max(), True, real.high > at.min())
-            kept = (state if ok else None for state, ok in zip(states, reachable))
+            kept = [state if ok else None for state, ok in zip(states, reachable)]
+            # A sign behind Relu: one value, but for NaN. It is no less a sign.
+            if not _differ([state for state in kept if state is not None]):
+                kept = states
             return Finite(Root(x, at), (*kept, nan))
-        result = _bounds(node, domains)
-        if node.op.name in _ROUNDING or _truncates(node):
-            return _integers(node.output, result) or result
-        return result
+        return bounds(node, [_interval(d) for d in domains])
 
 
 def _states(domain: Domain) -> tuple[np.ndarray | None, ...]:
@@ -213,19 +211,41 @@ def _members(value: Value, arrays: Sequence[np.ndarray]) -> Domain:
     return UNKNOWN if levels is None else Finite(Root(value), tuple(levels))
 
 
-def _by_type(value: Value, real: Real) -> Domain:
-    """What an element type says by itself."""
+def _differ(states: Sequence[np.ndarray]) -> bool:
+    return any((state != states[0]).any() for state in states[1:])
+
+
+def _settled(value: Value, domain: Domain) -> Domain:
+    """With what the element type says; integers between near bounds are few values."""
+    if not isinstance(domain, Real):
+        return domain
     if value.dtype is DType.BOOL:
         return Finite(Root(value), (np.array(False), np.array(True)))
-    if value.dtype is DType.U8:
-        return Real(max(real.low, 0), min(real.high, 255))
-    return real
+    real = by_type(value.dtype, domain)
+    if not (real.whole and real.high - real.low < sets.LIMIT):
+        return real
+    kind = value.dtype.numpy
+    whole = range(math.ceil(real.low), math.floor(real.high) + 1)
+    return Finite(Root(value), tuple(np.array(number, kind) for number in whole))
 
 
-# ---- from reals to few values -----------------------------------------------------------------
+def _interval(domain: Domain) -> Real:
+    if isinstance(domain, Real):
+        return domain
+    return interval([array for array in _states(domain) if array is not None])
+
+
+def _levels(domain: Domain) -> np.ndarray | None:
+    """What a domain that is not real takes where nothing is NaN."""
+    if isinstance(domain, Finite):
+        return domain.levels()
+    assert isinstance(domain, Exact)
+    return sets.compress(domain.array)[None]
+
+
+# ---- comparisons ------------------------------------------------------------------------------
 
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
-_ROUNDING = ("Round", "Floor", "Ceil")
 
 
 def _turning_point(node: Node, x: Value, others: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -239,100 +259,27 @@ def _turning_point(node: Node, x: Value, others: Sequence[np.ndarray]) -> np.nda
     return None
 
 
-def _truncates(node: Node) -> bool:
-    return node.op.name == "Cast" and not node.output.dtype.is_float
-
-
-def _integers(value: Value, bounds: Real) -> Domain | None:
-    if not bounds.high - bounds.low < sets.LIMIT:
-        return None
-    first, last = math.ceil(bounds.low), math.floor(bounds.high)
-    kind = value.dtype.numpy
-    return Finite(Root(value), tuple(np.array(i, kind) for i in range(first, last + 1)))
-
-
-# ---- bounds -----------------------------------------------------------------------------------
-
-_MONOTONE = (
-    *("Relu", "Clip", "Sigmoid", "HardSigmoid", "Tanh", "Exp", "Log", "Sqrt", "Neg", "Erf"),
-    *("Softplus", "Softsign", "Floor", "Ceil", "Round", "Cast", "Add", "Sub", "Mul"),
-)
-"""Ops that are monotone in each operand, in whichever direction: their extremes lie at corners."""
-
-
-def _bounds(node: Node, domains: Sequence[Domain]) -> Real:
-    """Bounds of an elementwise op's result, where they are easily had."""
-    name = node.op.name
-    kinds = [value.dtype for value in node.inputs if value is not None]
-    intervals = [_interval(domain) for domain in domains]
-    known = [interval for interval in intervals if interval is not None]
-    if len(known) < len(domains):
-        return UNKNOWN
-    if name == "Abs":
-        ((low, high),) = known
-        return _hull([max(low, -high, 0.0), max(-low, high)])
-    if name in ("Max", "Min"):
-        pick: Callable[..., float] = max if name == "Max" else min
-        return Real(pick(low for low, _ in known), pick(high for _, high in known))
-    if name == "Where":
-        return _hull([end for pair in known[1:] for end in pair])
-    divides = name == "Div" and not known[1][0] <= 0 <= known[1][1]
-    if name not in _MONOTONE and not divides:
-        return UNKNOWN
-    # Integers wrap around and know no infinity; only Cast turns them into something sure.
-    whole = [*kinds, node.output.dtype]
-    if not all(kind.is_float for kind in whole) and (
-        name != "Cast" or math.inf in map(abs, known[0])
-    ):
-        return UNKNOWN
-    ends = []
-    for corner in itertools.product(*known):
-        arrays = [np.array(end).astype(kind.numpy) for end, kind in zip(corner, kinds)]
-        ends.append(float(node.op.compute(node, arrays)[0]))
-    return _hull(ends)
-
-
-def _hull(ends: Sequence[float]) -> Real:
-    if any(math.isnan(end) for end in ends):
-        return UNKNOWN
-    return Real(min(ends), max(ends))
-
-
-def _interval(domain: Domain) -> tuple[float, float] | None:
-    if isinstance(domain, Real):
-        return domain.low, domain.high
-    arrays = [array for array in _states(domain) if array is not None]
-    found = np.concatenate([array.reshape(-1) for array in arrays]).astype(np.float64)
-    found = found[found == found]
-    return (float(found.min()), float(found.max())) if found.size else None
-
-
 # ---- movement ---------------------------------------------------------------------------------
+
+_CHOOSING = ("MaxPool", "ReduceMax", "ReduceMin", "TopK")
+"""Ops that move elements, but which ones depends on the elements."""
 
 
 def _moved(node: Node, domains: Sequence[Domain]) -> Domain:
-    """Elements keep their values; which element goes where matters only to per-channel sets."""
-    if any(isinstance(d, Real) for d in domains):
-        ends = [end for d in domains for end in _interval(d) or (-math.inf, math.inf)]
-        return _hull([*ends, *(float(fill) for fill in _fills(node))])
-    value = node.output
-    found = [_levels(domain) for domain in domains]
-    if any(levels is None for levels in found):
-        return UNKNOWN
+    """Elements keep their values; which element goes where matters only to sets that differ
+    between places."""
+    moving = domains[: node.op.data_inputs]
+    fills = [np.asarray(fill).astype(node.output.dtype.numpy) for fill in _fills(node)]
+    if any(isinstance(d, Real) for d in moving):
+        return hull([*map(_interval, moving), *(interval([fill]) for fill in fills)])
+    found = [_levels(domain) for domain in moving]
     known = [levels for levels in found if levels is not None]
-    per_channel = _per_channel(node, known)
-    if per_channel is not None:
-        return Finite(Root(value), tuple(per_channel))
-    fills = [np.asarray(fill).astype(value.dtype.numpy) for fill in _fills(node)]
-    pooled = sets.pool([*known, *fills])
-    return UNKNOWN if pooled is None else Finite(Root(value), tuple(pooled))
-
-
-def _levels(domain: Domain) -> np.ndarray | None:
-    if isinstance(domain, Finite):
-        return domain.levels()
-    assert isinstance(domain, Exact)
-    return sets.pool([domain.array])
+    if len(known) < len(found):
+        return UNKNOWN
+    levels = _place_by_place(node, domains, known)
+    if levels is None:
+        levels = sets.pool([*known, *fills])
+    return UNKNOWN if levels is None else Finite(Root(node.output), tuple(levels))
 
 
 def _fills(node: Node) -> Iterator[float]:
@@ -341,18 +288,48 @@ def _fills(node: Node) -> Iterator[float]:
         yield node.attrs["value"]
 
 
-def _per_channel(node: Node, known: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Levels that differ between channels, through ops that leave channels whole."""
-    if len(known) != 1 or math.prod(known[0].shape[1:]) == 1:
+def _place_by_place(
+    node: Node, domains: Sequence[Domain], known: Sequence[np.ndarray]
+) -> np.ndarray | None:
+    """Levels that differ between places, moved by the op itself; None where they do not, or
+    where that says nothing."""
+    shapes = [node.operand(slot).shape for slot in range(len(known))]
+    levels = [sets.aligned(each, len(shape)) for each, shape in zip(known, shapes)]
+    if node.op.name == "Concat":
+        return _joined(levels, shapes, node.attrs["axis"] % len(shapes[0]))
+    if all(math.prod(each.shape[1:]) == 1 for each in levels):
         return None
-    source = node.operand(0).shape
-    levels = sets.aligned(known[0], len(source))
-    if node.op.name == "Transpose":
-        return np.transpose(levels, (0, *(1 + axis for axis in node.attrs["perm"])))
-    spatial = node.op.name in ("MaxPool", "Resize", "Identity", "Copy")
-    if spatial and math.prod(levels.shape[3:]) == 1:
-        return levels
-    return None
+    if node.op.name in _CHOOSING:
+        # Within a channel every place takes the same values.
+        alike = node.op.name == "MaxPool" and math.prod(levels[0].shape[3:]) == 1
+        return levels[0] if alike else None
+    others = domains[len(known) :]
+    fixed = [d.array for d in others if isinstance(d, Exact)]
+    count = max(len(each) for each in levels)
+    if len(fixed) < len(others) or count * node.output.type.elements > MAX_MOVED:
+        return None
+    moved = []
+    for level in range(count):
+        arrays = [
+            np.broadcast_to(each[min(level, len(each) - 1)], shape)
+            for each, shape in zip(levels, shapes)
+        ]
+        moved.append(node.op.compute(node, [*arrays, *fixed])[0])
+    return np.stack(sets.compress_alike(moved))
 
 
-assert all(name in OPS for name in (*_COMPARISONS, *_ROUNDING, *_MONOTONE))
+def _joined(
+    levels: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]], axis: int
+) -> np.ndarray:
+    """Levels side by side along ``axis``."""
+    common = np.broadcast_shapes(*(np.delete(each.shape[1:], axis) for each in levels))
+    count = max(map(len, levels))
+    parts = []
+    for each, shape in zip(levels, shapes):
+        places = (*common[:axis], shape[axis], *common[axis:])
+        more = np.minimum(np.arange(count), len(each) - 1)
+        parts.append(np.broadcast_to(each, (len(each), *places))[more])
+    return np.stack(sets.compress_alike(list(np.concatenate(parts, axis=1 + axis))))
+
+
+assert all(name in OPS for name in (*_COMPARISONS, *_CHOOSING))

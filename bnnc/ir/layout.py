@@ -7,7 +7,7 @@
     [N][pixels][ceil(C / 64)]; channel c is bit c % 64 of word c // 64. Padding bits are 0.
 ``bits_planar``
     Bits with one plane a channel, for (N, C, H, W): uint8 [N][C][plane]. A plane is ones, H rows,
-    and ones up to the plane's size; its rows begin at :func:`planar_first_row`. A row is ceil(W / 8)
+    and ones up to its size; the rows begin at :func:`planar_first_row`. A row is ceil(W / 8)
     bytes; pixel x is bit x % 8 of byte x // 8. Bits of a row beyond W are unspecified. The ones are
     at least a row above and below, the border that convolutions see, and ``PLANAR_GUARD`` bytes
     before that and ``PLANAR_TAIL`` behind, which make unaligned vector loads safe.

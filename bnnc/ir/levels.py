@@ -26,6 +26,11 @@ def compress(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def compress_alike(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """:func:`compress` for arrays of one shape, cut along the same axes."""
+    return list(np.moveaxis(compress(np.stack(arrays, axis=-1)), -1, 0))
+
+
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(((a == b) | ((a != a) & (b != b))).all())
 

@@ -1,49 +1,137 @@
-"""Are constant weights +-alpha? Per output channel, but for rounding noise."""
+"""Do constant weights take two values? Per output channel, but for rounding noise."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from bnnc.ir.levels import LIMIT
 
-RELATIVE_NOISE = 2e-6
+RELATIVE_NOISE = 1e-5
 ABSOLUTE_NOISE = 3e-7
-"""How far |weight| may lie from its channel's alpha. Exporters that fold a straight-through
+"""How far a weight may lie from one of its channel's values. Exporters that fold a straight-through
 estimator leave (sign(w) - w) + w, which is off by the rounding of w whatever alpha is."""
 
+FEWEST = 8
+"""So many weights of a channel must agree on two values that are not opposite: any two do."""
 
-def signs_and_scales(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Split weights [OC, ...] into +-1 and alpha.
+_ENOUGH = 64
+"""Fewer weights than this do not tell what they were meant to be."""
 
-    Returns:
-        (signs, alpha): bool of the weights' shape, and float32 [OC], so that the weights are
-        +alpha or -alpha but for rounding noise. A channel that is all zero has alpha 0. None if
-        there are no such signs.
+
+@dataclass(frozen=True, eq=False)
+class TwoValued:
+    """Weights of two values in each output channel: ``offset + scale`` or ``offset - scale``.
+
+    Attributes:
+        signs: bool, shaped as the weights.
+        scale: float32 [OC], not negative.
+        offset: float32 [OC].
+    """
+
+    signs: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+
+    @property
+    def bipolar(self) -> bool:
+        """Whether the weights are +1 and -1."""
+        return bool((self.scale == 1).all() and not self.offset.any())
+
+    @property
+    def taps(self) -> int:
+        """Weights of an output channel."""
+        return prod(self.signs.shape[1:])
+
+    def values(self) -> np.ndarray:
+        """The weights without noise, float64."""
+        vector = (-1,) + (1,) * (self.signs.ndim - 1)
+        scale = self.scale.astype(np.float64).reshape(vector)
+        return np.asarray(np.where(self.signs, scale, -scale) + self.offset.reshape(vector))
+
+
+def two_valued(weights: np.ndarray) -> TwoValued | None:
+    """Split weights [OC, ...] into signs and values.
+
+    A channel that is all zero has scale 0. None if some channel takes more values than two, or
+    all are zero.
     """
     rows = weights.reshape(weights.shape[0], -1)
-    alpha = _scales(rows[:1])
-    if alpha is not None and len(rows) > 1:
-        alpha = _scales(rows)
-    if alpha is None or not alpha.any():
+    scale = _scales(rows[:1])
+    if scale is not None and len(rows) > 1:
+        scale = _scales(rows)
+    if scale is None:
+        return _uneven(weights)
+    if not scale.any():
         return None
-    alpha = np.where(np.abs(alpha - 1) <= ABSOLUTE_NOISE, 1, alpha).astype(np.float32)
-    return weights >= 0, alpha
+    scale = np.where(np.abs(scale - 1) <= ABSOLUTE_NOISE, 1, scale).astype(np.float32)
+    return TwoValued(weights >= 0, scale, np.zeros_like(scale))
 
 
 def _scales(rows: np.ndarray) -> np.ndarray | None:
     """Each row's |number|, if it has but one."""
     rows = np.abs(rows)
     low, high = rows.min(axis=1), rows.max(axis=1)
-    alpha = np.array(high)
+    scale = np.array(high)
     for noisy in np.flatnonzero(low != high):
-        alpha[noisy] = np.partition(rows[noisy], rows.shape[1] // 2)[rows.shape[1] // 2]
-        if alpha[noisy] == 0 or not high[noisy] < 2 * low[noisy]:
+        scale[noisy] = _median(rows[noisy])
+        if scale[noisy] == 0 or not high[noisy] < 2 * low[noisy]:
             return None
-    wide = alpha.astype(np.float64)
-    noise = np.minimum(np.maximum(RELATIVE_NOISE * wide, ABSOLUTE_NOISE), 1e-4 * wide)
-    if not ((wide - low <= noise) & (high - wide <= noise)).all():
+    wide = scale.astype(np.float64)
+    noise = _noise(wide)
+    return scale if ((wide - low <= noise) & (high - wide <= noise)).all() else None
+
+
+def _uneven(weights: np.ndarray) -> TwoValued | None:
+    """Weights of two values that are not opposite in every channel."""
+    rows = weights.reshape(weights.shape[0], -1)
+    if rows.shape[1] < FEWEST:
         return None
-    return alpha
+    signs = np.empty(rows.shape, bool)
+    pairs = np.empty((len(rows), 2))
+    for number, row in enumerate(rows):
+        found = _pair(row)
+        if found is None:
+            return None
+        signs[number] = row > found.mean() if found[0] < found[1] else row >= 0
+        pairs[number] = found if found[0] < found[1] else (-abs(found[0]), abs(found[0]))
+    scale, offset = np.diff(pairs)[:, 0] / 2, pairs.sum(axis=1) / 2
+    return TwoValued(
+        signs.reshape(weights.shape), scale.astype(np.float32), offset.astype(np.float32)
+    )
+
+
+def _pair(row: np.ndarray) -> np.ndarray | None:
+    """The two numbers that a row consists of, ascending, float64; twice the same if it is one."""
+    noise = _noise(np.abs(row).max().astype(np.float64))
+    low, high = (np.float64(end) for end in (row.min(), row.max()))
+    if not np.isfinite(high - low):
+        return None
+    upper = row > (low + high) / 2
+    halves = (row,) if high - low <= 2 * noise else (row[~upper], row[upper])
+    if any(np.ptp(half) > 2 * noise for half in halves):
+        return None
+    pair = np.array([_median(halves[0]), _median(halves[-1])], np.float64)
+    return np.array([-pair[1], pair[1]]) if abs(pair.sum()) <= noise else pair
+
+
+def _median(numbers: np.ndarray) -> np.floating:
+    middle = len(numbers) // 2
+    found: np.floating = np.partition(numbers, middle)[middle]
+    return found
+
+
+def _noise(magnitude: np.ndarray) -> np.ndarray:
+    """How much a weight of this magnitude may be off."""
+    return np.minimum(np.maximum(RELATIVE_NOISE * magnitude, ABSOLUTE_NOISE), 1e-4 * magnitude)
+
+
+def looks_binary(weights: TwoValued) -> bool:
+    """Whether two-valued weights were meant to be: a blur of equal weights was not."""
+    mixed = weights.signs.any() and not weights.signs.all()
+    return bool(mixed) and weights.signs.size >= _ENOUGH
 
 
 def many_valued(weights: np.ndarray) -> tuple[str, bool]:
@@ -55,6 +143,8 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
     rows = weights.reshape(weights.shape[0], -1)
     if not np.isfinite(rows).all():
         return "its weights are not all finite", False
+    if _scaled_by_input(np.abs(weights)):
+        return "its weights have another scale for each input channel", True
     counts, even = set(), True
     for row in rows[: 1 if _few(rows[0]) is None else None]:
         few = _few(row)
@@ -62,7 +152,7 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
             return "its weights are real numbers", False
         counts.add(len(few))
         even = even and np.allclose(few, -few[::-1], atol=4 * ABSOLUTE_NOISE)
-    near = even and weights.size >= 64
+    near = even and weights.size >= _ENOUGH
     overall = _few(rows)
     if max(counts) == 2 and (overall is None or len(overall) >= 2):
         return "its weights take two values that are not opposite", near
@@ -70,6 +160,16 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
         values = "value" if len(overall) == 1 else "values"
         return f"its weights take {len(overall)} {values}", near
     return f"its weights take {max(counts)} values in a channel", near
+
+
+def _scaled_by_input(magnitudes: np.ndarray) -> bool:
+    """Whether |weights| [OC, C, ...] is a number of the output channel times one of the input's."""
+    rows = magnitudes.reshape(*magnitudes.shape[:2], -1)
+    per_input = rows[0].mean(-1, keepdims=True)
+    if not (magnitudes.size >= _ENOUGH and per_input.all()):
+        return False
+    rest = (rows / per_input).reshape(len(rows), -1)
+    return bool((np.ptp(rest, axis=1) <= 1e-4 * rest.max(1)).all())
 
 
 def _few(numbers: np.ndarray) -> np.ndarray | None:

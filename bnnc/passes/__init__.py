@@ -12,6 +12,7 @@ from pathlib import Path
 from bnnc.ir.graph import Graph
 from bnnc.passes.cancel_detach import cancel_detach
 from bnnc.passes.compare_earlier import compare_earlier
+from bnnc.passes.conform_products import conform_products
 from bnnc.passes.dump import dump
 from bnnc.passes.eliminate import eliminate
 from bnnc.passes.expose_binary import expose_binary
@@ -20,6 +21,7 @@ from bnnc.passes.fold_constants import fold_constants
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
 from bnnc.passes.fuse_pools import fuse_pools
+from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
@@ -32,10 +34,12 @@ SEMANTIC: tuple[Pass, ...] = (
     eliminate,
     cancel_detach,
     sink_transposes,
+    hoist_scales,
     resolve_sign_zero,
     fold_constants,
     eliminate,
     input_u8,
+    conform_products,
     expose_binary,
 )
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnnc.ir.binary import Packing, verdicts
+from bnnc.ir.binary import verdicts
 from bnnc.ir.bits import Bits, bits_of
 from bnnc.ir.domains import Domains
 from bnnc.ir.epilogue import Step
 from bnnc.ir.graph import Encoding, Graph, Node, Value
+from bnnc.ir.packing import Packing
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
 from bnnc.passes.rewriting import append, inherit
@@ -34,7 +35,7 @@ def lower_binary(graph: Graph, report: Report) -> int:
     made: dict[tuple[Value, str, bytes], Value] = {}
     replaced: dict[Value, Value] = {}
     for node, packing in found.items():
-        assert packing.sums_exactly and (packing.alpha == 1).all(), node
+        assert packing.sums_exactly and packing.weights.bipolar, node
         assert node.optional(2) is None, node
         bits = _bits(packing, domains, replaced)
         key = (bits.x, bits.compare, bits.at.tobytes())
@@ -46,6 +47,7 @@ def lower_binary(graph: Graph, report: Report) -> int:
 
 def _lower(graph: Graph, node: Node, packing: Packing, bits: Bits, source: Value) -> Value:
     """Compute ``node`` from ``source``, the bits. Returns what takes its result's place."""
+    assert packing.pad is not None, node
     attrs = {"pads": packing.pads, "pad": packing.pad}
     vector: tuple[int, ...] = (-1,)
     if node.op.name == "Conv":
@@ -53,18 +55,18 @@ def _lower(graph: Graph, node: Node, packing: Packing, bits: Bits, source: Value
         vector = (-1, 1, 1)
     if (bits.low > bits.high).all():
         attrs["pad"] = -packing.pad
-    weights = graph.constant(_turned(bits, packing), f"{node.operand(1).name}.bits", b1=True)
+    turned = _turned(bits, packing.weights.signs)
+    weights = graph.constant(turned, f"{node.operand(1).name}.bits", b1=True)
     conv = inherit(graph.add("BinaryConv", [source, weights], attrs, name=node.name), node)
     cast = graph.add(
         "Cast", [conv.output], {"to": DType.F32}, name=node.name, values=[node.output.name]
     )
     value = inherit(cast, node).output
     graph.take_over(node.output, value)
-    if packing.half != 1:
-        value = append(graph, value, "Mul", np.array(packing.half, np.float32), node)
-    if packing.middle != 0:
-        sums = np.where(packing.signs, 1, -1).reshape(len(packing.signs), -1).sum(1)
-        shift = (packing.middle * sums).astype(np.float32)
+    half, shift = packing.half.astype(np.float32), packing.constants(node).astype(np.float32)
+    if (half != 1).any():
+        value = append(graph, value, "Mul", half.reshape(vector), node)
+    if shift.any():
         value = append(graph, value, "Add", shift.reshape(vector), node)
     return value
 
@@ -92,9 +94,9 @@ def _binarise(graph: Graph, bits: Bits, stands_for: Value) -> Value:
     return node.output
 
 
-def _turned(bits: Bits, packing: Packing) -> np.ndarray:
+def _turned(bits: Bits, signs: np.ndarray) -> np.ndarray:
     """The weights' signs, inverted for input channels whose set bits stand for the lower value."""
-    signs = packing.signs.reshape(*packing.signs.shape, *(1,) * (4 - packing.signs.ndim))
+    signs = signs.reshape(*signs.shape, *(1,) * (4 - signs.ndim))
     depth = signs.shape[1]
     inverted = (bits.low > bits.high).reshape(-1, depth)
     rows = np.repeat(inverted, len(signs) // len(inverted), axis=0)

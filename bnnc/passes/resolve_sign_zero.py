@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnnc.ir.binary import verdicts
-from bnnc.ir.domains import Domains, Exact, Real
+from bnnc.ir.bounds import Real
+from bnnc.ir.domains import Domains, Exact
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import SIGN_ZERO, Report
 
@@ -26,7 +27,7 @@ def resolve_sign_zero(graph: Graph, report: Report) -> int:
     chosen: dict[Node, None] = {}
     for node, verdict in after.items():
         if verdict.packing is not None and not before[node].binary:
-            for operand in (verdict.packing.source, node.operand(1)):
+            for operand in (verdict.packing.source, node.operand(0), node.operand(1)):
                 chosen.update(dict.fromkeys(_deciding_signs(domains, operand)))
     for node in chosen:
         node.attrs["zero"] = zero

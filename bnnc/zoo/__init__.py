@@ -6,6 +6,8 @@
 ``centernet``     the builder: a specification becomes a module
 ``settle``        realistic BatchNorm statistics without training
 ``export``        a module becomes an ONNX file that says how to use it
-``losses``, ``targets``, ``decode``, ``training``   what training a CenterNet takes
-``shapes``, ``train_shapes``                        the bundled demo model and its pictures
+``losses``, ``targets``, ``dataset``   what a CenterNet is trained on
+``recipes``, ``training``              how it is trained
+``checkpoint``    a training run on disk
+``shapes``        pictures for the demo
 """

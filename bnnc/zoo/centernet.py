@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from bnnc.zoo.resnet import (
     real_to_binary_scale,
 )
 
+OUTPUTS = ("heatmap", "size", "offset")
+"""What the outputs are called, in their order."""
 STEM_STRIDE = 4
 HEATMAP_PRIOR = -2.19
 """Bias of the heatmap's last layer: sigmoid(-2.19) = 0.1, as in *Objects as Points*."""
@@ -85,13 +88,13 @@ class CenterNet(nn.Module):
         if not 1 <= classes <= 65536:
             raise InputError(f"{classes} classes", hint="use 1 to 65536")
         scales = model.encoder.scales
-        self.coarsest = STEM_STRIDE * 2 ** (len(scales) - 1)
+        self.coarsest = coarsest_stride_of(model)
         if len(model.decoder.features) > len(scales) + 1:
             raise InputError(
                 f"{model.decoder} enlarges {model.encoder} beyond the input",
                 hint=f"use at most {len(scales) + 1} steps",
             )
-        self.stride = self.coarsest // 2 ** len(model.decoder.features)
+        self.stride = stride_of(model)
         self.stem: nn.Module
         if model.encoder.kind == "qn":
             self.stem = QuickNetStem(scales[0][1])
@@ -110,6 +113,12 @@ class CenterNet(nn.Module):
         logits, size, offset = self.logits(x)
         return torch.sigmoid(logits), size, offset
 
+    @torch.no_grad()
+    def predict(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs by name, for an input float32 [N, 3, H, W]."""
+        outputs = self(torch.from_numpy(np.ascontiguousarray(x)))
+        return dict(zip(OUTPUTS, (tensor.numpy() for tensor in outputs)))
+
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``forward``, with the heatmap before its sigmoid: what the loss takes."""
         height, width = _height_and_width(x)
@@ -121,6 +130,16 @@ class CenterNet(nn.Module):
             inside = (..., slice(-(-height // self.stride)), slice(-(-width // self.stride)))
             return logits[inside], size[inside], offset[inside]
         return logits, size, offset
+
+
+def coarsest_stride_of(model: Model) -> int:
+    """Input pixels to a cell of the encoder's last scale."""
+    return STEM_STRIDE * 2 ** (len(model.encoder.scales) - 1)
+
+
+def stride_of(model: Model) -> int:
+    """Input pixels to a cell of the output grid."""
+    return int(coarsest_stride_of(model) // 2 ** len(model.decoder.features))
 
 
 def build(

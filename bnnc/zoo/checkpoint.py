@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from bnnc.errors import InputError
-from bnnc.zoo.centernet import CenterNet, build
+from bnnc.zoo.centernet import CenterNet, build, stride_of
+from bnnc.zoo.metadata import describe
 from bnnc.zoo.models import Model, specify
 from bnnc.zoo.notation import BinaryBlocks
 
@@ -42,6 +43,11 @@ class Checkpoint:
     width: int
     weights: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the network's ONNX file says of itself."""
+        return describe(self.model.id, self.labels, stride_of(self.model))
 
     def network(self) -> CenterNet:
         """The network with its weights, in inference mode."""

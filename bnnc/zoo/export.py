@@ -110,6 +110,7 @@ def to_onnx(
     _require_packages()
     import torch
 
+    from bnnc.zoo.centernet import OUTPUTS
     from bnnc.zoo.layers import freeze_binary_weights
     from bnnc.zoo.onnx_file import name_after_modules, store_signs_in_bytes
 
@@ -123,7 +124,7 @@ def to_onnx(
             verbose=False,
             opset_version=OPSET,
             input_names=["input"],
-            output_names=["heatmap", "size", "offset"],
+            output_names=list(OUTPUTS),
         )
     assert program is not None
     proto: onnx.ModelProto = program.model_proto

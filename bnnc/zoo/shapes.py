@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LABELS = ("circle", "square", "triangle")
+PICTURE_SEED, PICTURE_SIZE = 76, (384, 512)
+"""The seed, and the height and width, of the demo's picture."""
 _MOST_OVERLAP = 0.05
 _LEAST_CONTRAST = 70.0
 

@@ -21,6 +21,9 @@ SIGNS: list[Callable[[Net, Value], Value]] = [
     lambda n, x: n("Where", n("GreaterOrEqual", x, 0), 0.7, 0.1),
     lambda n, x: n("Mul", n("Sign", x, zero=1), n.signs(x.shape[1], 1, 1)),
     lambda n, x: n("Round", n("Clip", x, min=0.0, max=1.0)),
+    lambda n, x: n("Clip", n("Ceil", x), min=0.0, max=1.0),
+    lambda n, x: n("Add", n("Sign", x, zero=1), n.normal(x.shape[1], 1, 1)),
+    lambda n, x: n("Mul", n("Sign", x, zero=1), n.normal(x.shape[1], 1, 1)),
     lambda n, x: n("Add", n("Sub", n("Sign", x, zero=1), n("Tanh", x)), n("Tanh", x)),
     lambda n, x: n("Sign", n("Add", x, n.normal(x.shape[1], 1, 1)), zero=1),
     lambda n, x: n("MaxPool", n("Sign", x, zero=1), kernel=(2, 2), pads=(0, 0, 1, 1)),
@@ -59,6 +62,8 @@ def random_net(seed: int) -> Graph:
         outputs += [net("Conv", net("Relu", net.bn(h)), net.normal(2, 6, 1, 1)) for h in heads]
     else:
         outputs.append(_dense(net, value))
+    if rng.random() < 0.3:
+        outputs.append(_transposed(net, value))
     return net.returns(*outputs)
 
 
@@ -85,7 +90,7 @@ def _pad(net: Net, x: Value) -> Value:
         return x
     if kind == 3:
         return net("Pad", x, pads=around, mode="wrap")
-    return net("Pad", x, pads=around, value=float(net.rng.integers(-1, 2)))
+    return net("Pad", x, pads=around, value=float(net.rng.choice([-1, 0, 1, 0.5])))
 
 
 def _conv(
@@ -99,12 +104,21 @@ def _conv(
         weights = (
             weights * rng.uniform(0.1, 2, (channels, 1, 1, 1)) * (1 + 1e-7 * net.normal(*shape))
         )
+    if binary and rng.random() < 0.2:
+        weights = np.where(weights > 0, net.normal(channels, 1, 1, 1), 0.25)
     pads = tuple(int(p) for p in rng.integers(0, 2, 4))
     if x.shape[2] < 6:
         pads = (1, 1, 1, 1)
     bias = net.normal(channels) if rng.random() < 0.5 else None
     strides = (2, 2) if rng.random() < 0.15 and x.shape[2] > 5 else (1, 1)
     return net("Conv", x, weights, bias, name=name, pads=pads, strides=strides, group=group)
+
+
+def _transposed(net: Net, x: Value) -> Value:
+    size = int(net.rng.integers(2, 5))
+    weights = net.signs(x.shape[1], 4, size, size) * 0.3
+    signs = SIGNS[net.rng.integers(len(SIGNS))](net, x)
+    return net("ConvTranspose", signs, weights, net.normal(4), name="up", strides=(2, 2))
 
 
 def _dense(net: Net, x: Value) -> Value:

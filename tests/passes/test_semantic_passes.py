@@ -11,15 +11,18 @@ from nets import F32, Net, apply, assert_close, drawn, feed, node_named, run
 
 from bnnc.errors import InputError, ModelError
 from bnnc.ir import interpreter
+from bnnc.ir.binary import verdicts
 from bnnc.ir.domains import Domains, Real
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType
 from bnnc.passes import SEMANTIC, PassOptions
 from bnnc.passes import run as run_passes
 from bnnc.passes.cancel_detach import cancel_detach
+from bnnc.passes.conform_products import conform_products
 from bnnc.passes.eliminate import eliminate
 from bnnc.passes.expose_binary import expose_binary
 from bnnc.passes.fold_constants import fold_constants
+from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.resolve_sign_zero import resolve_sign_zero
 from bnnc.passes.sink_transposes import sink_transposes
@@ -374,14 +377,57 @@ def test_convolutions_of_one_tensor_share_its_signs() -> None:
     assert exposed(graph).count("Sign") == 2
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (2, 3, 8), (8,)])
-def test_matrix_products_are_exposed_with_two_axes(shape: tuple[int, ...]) -> None:
-    net = Net(*shape)
-    weights = (net.signs(6, 8) * net.rng.uniform(0.5, 1, (6, 1))).T
-    graph = net.returns(net("MatMul", net.sign(net.x), weights, net.normal(6), name="y"))
-    ops = exposed(graph)
-    assert [op for op in ops if op != "Reshape"][:3] == ["Sign", "MatMul", "Mul"]
+def test_weights_that_are_not_opposite_take_the_sum_of_the_signs_along() -> None:
+    net = Net()
+    weights = np.where(net.signs(4, 8, 3, 3) > 0, net.rng.random((4, 1, 1, 1)), -0.3)
+    conv = net("Conv", net.sign(net.x), weights, net.normal(4), name="y", pads=(1, 1, 1, 1))
+    graph = net.returns(conv)
+    assert exposed(graph) == ["Sign", "Sign", "Conv", "Conv", "Mul", "Mul", "Add", "Add"]
     assert graph.outputs[0].name == "y"
+
+
+@pytest.mark.parametrize("group", [2, 8])
+def test_groups_have_sums_of_their_own(group: int) -> None:
+    net = Net()
+    zeros_and_ones = (net.signs(8, 8 // group, 3, 3) + 1) / 2
+    graph = net.returns(net("Conv", net.sign(net.x), zeros_and_ones, pads=(1,) * 4, group=group))
+    assert exposed(graph).count("Conv") == 2
+
+
+def test_dense_weights_that_are_not_opposite_take_the_sum_along() -> None:
+    net = Net(5, 16)
+    zeros_and_ones = (net.signs(16, 6) + 1) / 2
+    graph = net.returns(net("MatMul", net("Cast", net("Less", net.x, 0), to=F32), zeros_and_ones))
+    assert exposed(graph).count("MatMul") == 2
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("fill", [0, 5])
+def test_padding_that_is_a_third_value_leaves_a_constant_near_the_border(
+    fill: float, batch: int
+) -> None:
+    net = Net(batch, 8, 6, 6)
+    x = net("Where", net("GreaterOrEqual", net.x, 0), 0.7, 0.1)
+    around = net("Pad", x, pads=(0, 0, 1, 0, 0, 0, 2, 1), value=float(fill))
+    conv = net("Conv", around, net.signs(4, 4, 3, 3), strides=(2, 1), group=2)
+    graph = net.returns(conv)
+    assert exposed(graph)[-3:] == ["Conv", "Mul", "Add"]
+    assert graph.outputs[0].producer.operand(1).shape == (1, 4, 4, 5)
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 1, 1)])
+def test_shifts_of_the_channels_move_behind_the_convolution(pads: tuple[int, ...]) -> None:
+    net = Net()
+    x = net("Add", net.sign(net.x), net.normal(8, 1, 1))
+    graph = net.returns(net("Conv", x, net.signs(4, 4, 3, 3), pads=pads, group=2))
+    assert exposed(graph)[-3:] == ["Sign", "Conv", "Add"]
+
+
+def test_scales_of_the_channels_move_behind_a_depthwise_convolution() -> None:
+    net = Net()
+    x = net("Mul", net.sign(net.x), net.rng.random((8, 1, 1)) + 0.5)
+    graph = net.returns(net("Conv", x, net.signs(16, 1, 3, 3), pads=(1,) * 4, group=8))
+    assert exposed(graph)[-3:] == ["Sign", "Conv", "Mul"]
 
 
 def test_noise_in_the_weights_disappears() -> None:
@@ -389,6 +435,143 @@ def test_noise_in_the_weights_disappears() -> None:
     noisy = net.signs(4, 8, 3, 3) * (1 + 2e-7 * net.normal(4, 8, 3, 3))
     assert len(np.unique(noisy)) > 2
     assert exposed(net.returns(net("Conv", net.sign(net.x), noisy))) == ["Sign", "Conv"]
+
+
+# ---- scales of activations -----------------------------------------------------------------------
+
+
+def hoisted(graph: Graph) -> list[str]:
+    """The drawing after the pass, having checked that it means the same."""
+    before = run(graph)
+    apply(graph, hoist_scales)
+    assert_close(run(graph), before)
+    return drawn(graph)
+
+
+SCALES: dict[str, tuple[tuple[int, ...], Callable[[Net], Value]]] = {
+    "of an item": (
+        (2, 8, 6, 6),
+        lambda n: n("Conv", _scaled(n, (1, 2, 3)), n.signs(4, 8, 3, 3), n.normal(4), pads=(1,) * 4),
+    ),
+    "of a pixel": ((2, 8, 6, 6), lambda n: n("Conv", _scaled(n, (1,)), n.signs(4, 8, 1, 1))),
+    "of a row": (
+        (5, 16),
+        lambda n: n("MatMul", _scaled(n, (1,)), n.signs(16, 6) * 0.5, n.normal(6)),
+    ),
+    "divided by, and a constant": (
+        (2, 8, 6, 6),
+        lambda n: n(
+            "Conv",
+            n("Mul", n("Div", n.sign(n.x), n("Exp", _mean(n, (1, 2, 3)))), 0.5),
+            n.signs(4, 8, 3, 3),
+        ),
+    ),
+}
+
+
+def _mean(net: Net, axes: tuple[int, ...]) -> Value:
+    return net("ReduceMean", net("Abs", net.x), axes=axes, keepdims=True)
+
+
+def _scaled(net: Net, axes: tuple[int, ...]) -> Value:
+    return net("Mul", net.sign(net.x), _mean(net, axes))
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_a_scale_of_all_that_is_added_up_moves_behind_the_product(name: str) -> None:
+    shape, form = SCALES[name]
+    net = Net(*shape)
+    graph = net.returns(form(net))
+    ops = hoisted(graph)
+    product = next(op for op in ops if op in ("Conv", "MatMul"))
+    assert ops.index(product) < ops.index("Mul" if "Mul" in ops else "Div")
+    assert all(verdict.binary for verdict in verdicts(graph).values())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n: n("Conv", _scaled(n, (1,)), n.signs(4, 8, 3, 3)),
+        lambda n: n("Conv", _scaled(n, (2, 3)), n.signs(4, 8, 1, 1)),
+        lambda n: n("Conv", _scaled(n, (1, 2, 3)), n.normal(4, 8, 1, 1)),
+        lambda n: n("Conv", n("Mul", n("Relu", n.x), _mean(n, (1, 2, 3))), n.signs(4, 8, 1, 1)),
+    ],
+)
+def test_other_scales_stay(form: Callable[[Net], Value]) -> None:
+    net = Net()
+    graph = net.returns(form(net))
+    before = drawn(graph)
+    assert hoisted(graph) == before
+
+
+# ---- products in other forms ---------------------------------------------------------------------
+
+
+def conformed(graph: Graph) -> list[str]:
+    """The drawing after the pass, having checked that it means the same and all is binary."""
+    before = run(graph)
+    report = apply(graph, conform_products)
+    assert_close(run(graph), before)
+    assert [verdict.binary for verdict in report.verdicts] == [True]
+    assert all(verdict.binary for verdict in verdicts(graph).values())
+    return drawn(graph)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (8,)])
+def test_matrix_products_get_two_axes(shape: tuple[int, ...]) -> None:
+    net = Net(*shape)
+    weights = (net.signs(6, 8) * net.rng.uniform(0.5, 1, (6, 1))).T
+    graph = net.returns(net("MatMul", net.sign(net.x), weights, net.normal(6), name="y"))
+    assert conformed(graph) == ["Sign", "Reshape", "MatMul", "Reshape", "Add"]
+    assert graph.outputs[0].name == "y"
+
+
+def test_weights_with_an_axis_of_one_lose_it() -> None:
+    net = Net(3, 5, 8)
+    graph = net.returns(net("MatMul", net.sign(net.x), net.signs(1, 8, 6), name="y"))
+    assert conformed(graph) == ["Sign", "Reshape", "MatMul", "Reshape"]
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 5), (2, 3, 8, 5)])
+def test_weights_on_the_left_go_to_the_right(shape: tuple[int, ...]) -> None:
+    net = Net(*shape)
+    graph = net.returns(net("MatMul", net.signs(6, 8), net.sign(net.x), name="y"))
+    assert "MatMul" in conformed(graph)
+    (product,) = (node for node in graph.nodes() if node.op.name == "MatMul")
+    assert product.operand(1).shape == (8, 6)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize(
+    ("kernel", "attrs", "convolutions"),
+    [
+        ((2, 2), {"strides": (2, 2)}, 1),
+        ((4, 4), {"strides": (2, 2), "pads": (1, 1, 1, 1)}, 1),
+        ((4, 4), {"strides": (2, 2), "pads": (1, 0, 2, 1), "output_padding": (1, 1)}, 1),
+        ((3, 3), {"dilations": (2, 1), "pads": (1, 1, 1, 1)}, 1),
+        ((2, 2), {"strides": (2, 2), "output_padding": (1, 1)}, 1),
+        ((3, 3), {"strides": (2, 2), "pads": (1, 1, 1, 1), "output_padding": (1, 1)}, 4),
+        ((3, 2), {"strides": (2, 1)}, 2),
+    ],
+)
+def test_transposed_convolutions_become_convolutions_of_each_phase(
+    kernel: tuple[int, int], attrs: dict[str, tuple[int, ...]], convolutions: int, group: int
+) -> None:
+    net = Net(1, 8, 5, 4)
+    weights = np.where(net.signs(8, 6 // group, *kernel) > 0, 0.5, -0.5)
+    y = net(
+        "ConvTranspose", net.sign(net.x), weights, net.normal(6), name="y", group=group, **attrs
+    )
+    graph = net.returns(y)
+    assert conformed(graph).count("Conv") == convolutions
+    assert graph.outputs[0].name == "y"
+
+
+def test_other_transposed_convolutions_stay() -> None:
+    net = Net()
+    graph = net.returns(net("ConvTranspose", net.x, net.signs(8, 4, 2, 2), strides=(2, 2)))
+    apply(graph, conform_products)
+    assert drawn(graph) == ["ConvTranspose"]
 
 
 # ---- pictures ------------------------------------------------------------------------------------

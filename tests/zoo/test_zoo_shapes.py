@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from side_by_side import run_onnx
 
-from bnnc.zoo.decode import count_found, decode
-from bnnc.zoo.shapes import LABELS, draw_scene
-from bnnc.zoo.train_shapes import HEIGHT, PICTURE_SEED, SCORE, WIDTH
-from bnnc.zoo.training import to_input
+from bnnc.detect.boxes import iou
+from bnnc.detect.detector import Detector
+from bnnc.detect.evaluation import Evaluator
+from bnnc.detect.network import Network
+from bnnc.detect.voc import Annotation
+from bnnc.zoo.centernet import OUTPUTS
+from bnnc.zoo.shapes import LABELS, PICTURE_SEED, PICTURE_SIZE, draw_scene
+
+HEIGHT, WIDTH = 192, 256
 
 
 @settings(max_examples=25, deadline=None)
@@ -47,32 +52,40 @@ def demo_pixels() -> np.ndarray:
         return np.asarray(Image.open(file).convert("RGB"))
 
 
-def test_the_demo_finds_every_shape_on_its_picture_and_nothing_else(
-    demo: onnx.ModelProto, demo_pixels: np.ndarray
-) -> None:
-    scale = demo_pixels.shape[0] // HEIGHT
-    truth = draw_scene(PICTURE_SEED, *demo_pixels.shape[:2])
+@pytest.fixture(scope="module")
+def detector(demo: onnx.ModelProto) -> Detector:
+    metadata = {entry.key: entry.value for entry in demo.metadata_props}
+
+    def run(x: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(OUTPUTS, run_onnx(demo, x)))
+
+    return Detector(Network("onnxruntime", metadata, HEIGHT, WIDTH, False, run), score=0.3)
+
+
+def test_the_demo_s_picture_is_the_one_drawn_from_its_seed(demo_pixels: np.ndarray) -> None:
+    truth = draw_scene(PICTURE_SEED, *PICTURE_SIZE)
     np.testing.assert_array_equal(demo_pixels, truth.pixels)
-    small = np.asarray(
-        Image.fromarray(demo_pixels).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    )
-    outputs = run_onnx(demo, to_input(small[None]).numpy())
-    (boxes,) = decode(*map(torch.from_numpy, outputs), score=SCORE)
-    assert len(boxes.labels) == len(truth.labels)
-    assert count_found(boxes, truth.boxes / scale, truth.labels, min_iou=0.7) == len(truth.labels)
 
 
-def test_the_demo_is_right_on_nearly_all_new_pictures(demo: onnx.ModelProto) -> None:
-    true = given = found = 0
+def test_the_demo_finds_every_shape_on_its_picture_and_nothing_else(
+    detector: Detector, demo_pixels: np.ndarray
+) -> None:
+    truth = draw_scene(PICTURE_SEED, *PICTURE_SIZE)
+    found = detector(demo_pixels)
+    partner = iou(found.corners, truth.boxes).argmax(1)
+    assert sorted(partner) == list(range(len(truth.labels)))
+    assert iou(found.corners, truth.boxes).max(1).min() > 0.7
+    np.testing.assert_array_equal(found.labels, truth.labels[partner])
+
+
+def test_the_demo_is_right_on_nearly_all_new_pictures(detector: Detector) -> None:
+    evaluator = Evaluator(LABELS)
     for seed in range(500, 530):
         scene = draw_scene(seed, HEIGHT, WIDTH)
-        outputs = run_onnx(demo, to_input(scene.pixels[None]).numpy())
-        (boxes,) = decode(*map(torch.from_numpy, outputs), score=SCORE)
-        true += len(scene.labels)
-        given += len(boxes.labels)
-        found += count_found(boxes, scene.boxes, scene.labels)
-    assert found / true > 0.9
-    assert found / given > 0.9
+        names = tuple(LABELS[label] for label in scene.labels)
+        truth = Annotation("", Path(), scene.boxes, names, np.zeros(len(names), bool))
+        evaluator.add(truth, detector(scene.pixels, score=0))
+    assert evaluator.result().area > 0.9
 
 
 def test_the_demo_is_small_and_binary(demo: onnx.ModelProto) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -10,15 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc.zoo.centernet import build
-from bnnc.zoo.decode import Boxes, count_found, decode, iou
+from bnnc.detect.boxes import iou
+from bnnc.detect.centernet import decode
+from bnnc.zoo.centernet import CenterNet, build
 from bnnc.zoo.layers import BinaryConv2d
 from bnnc.zoo.losses import centernet_loss, centre_l1, focal_loss
 from bnnc.zoo.metadata import PREPROCESSING
 from bnnc.zoo.models import specify
+from bnnc.zoo.notation import NONE_BINARY
+from bnnc.zoo.recipes import PAPER, Recipe
 from bnnc.zoo.shapes import LABELS, draw_scene
 from bnnc.zoo.targets import MIN_IOU, draw_targets, gaussian_radius
-from bnnc.zoo.training import Recipe, collate, fit, to_input
+from bnnc.zoo.training import Batch, Trainer, collate, fit, to_input
 
 HEIGHT, WIDTH = 96, 128
 sides = st.floats(1, 100)
@@ -60,28 +65,11 @@ def test_of_two_boxes_in_a_cell_the_larger_counts() -> None:
 def test_targets_decode_to_the_boxes_they_were_drawn_from(seed: int) -> None:
     scene = draw_scene(seed, HEIGHT, WIDTH)
     drawn = draw_targets(scene.boxes, scene.labels, 3, HEIGHT, WIDTH)
-    tensors = [torch.from_numpy(x)[None] for x in (drawn.heatmap, drawn.size, drawn.offset)]
-    (boxes,) = decode(*tensors, score=1.0)
-    assert len(boxes.labels) == len(scene.labels)
-    assert count_found(boxes, scene.boxes, scene.labels, min_iou=0.999) == len(scene.labels)
-
-
-def test_decoding_orders_by_score_and_keeps_the_top() -> None:
-    heatmap = torch.zeros(1, 2, 4, 4)
-    heatmap[0, 0, 0, 0], heatmap[0, 1, 3, 3], heatmap[0, 1, 3, 2] = 0.5, 0.9, 0.8
-    maps = torch.ones(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
-    (boxes,) = decode(heatmap, *maps, top=2)
-    assert boxes.labels.tolist() == [1, 0]
-    assert boxes.scores.tolist() == pytest.approx([0.9, 0.5])
-    assert boxes.corners.tolist() == [[10, 10, 14, 14], [-2, -2, 2, 2]]
-
-
-def test_a_true_box_is_found_once() -> None:
-    box = np.array([[0, 0, 10, 10]], np.float32)
-    twice = Boxes(np.repeat(box, 2, 0), np.array([0, 0]), np.array([0.9, 0.8], np.float32))
-    assert count_found(twice, box, np.array([0])) == 1
-    assert count_found(twice, box, np.array([1])) == 0
-    assert count_found(twice, box + 6, np.array([0])) == 0
+    boxes = decode(drawn.heatmap, drawn.size, drawn.offset, 4, score=1.0)
+    partner = iou(boxes.corners, scene.boxes).argmax(1)
+    assert sorted(partner) == list(range(len(scene.labels)))
+    np.testing.assert_array_equal(boxes.labels, scene.labels[partner])
+    np.testing.assert_allclose(boxes.corners, scene.boxes[partner], atol=1e-3)
 
 
 def test_focal_loss_follows_its_formula() -> None:
@@ -128,25 +116,104 @@ def test_pixels_become_normalised_bgr() -> None:
     assert x.flatten().tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    recipe = Recipe(steps=1000, learning_rate=0.01, warm_up=50)
-    rates = [recipe.rate(step) for step in range(1000)]
+def test_a_balanced_loss_counts_a_rare_class_more() -> None:
+    logits = torch.zeros(1, 2, 1, 8)
+    target = torch.zeros(1, 2, 1, 8)
+    target[0, 0, 0, :4] = 1
+    target[0, 1, 0, 0] = 1
+    plain = [focal_loss(logits[:, [k]], target[:, [k]]).item() for k in (0, 1)]
+    both = focal_loss(logits, target).item()
+    assert both == pytest.approx((4 * plain[0] + plain[1]) / 5)
+    balanced = focal_loss(logits, target, balanced=True).item()
+    assert balanced == pytest.approx((4 * plain[0] / 20**0.5) + plain[1] / 5**0.5)
+
+
+def network() -> CenterNet:
+    return build(specify("qn([1x8,1x16])", "tp2([8])", "h(8)"), len(LABELS), seed=0, clip=1.25)
+
+
+def trainer(recipe: Recipe, steps: int) -> Trainer:
+    return Trainer(network(), recipe, steps)
+
+
+def batch() -> Batch:
+    scenes = [draw_scene(seed, HEIGHT, WIDTH) for seed in range(4)]
+    targets = [draw_targets(s.boxes, s.labels, len(LABELS), HEIGHT, WIDTH) for s in scenes]
+    return collate(np.stack([scene.pixels for scene in scenes]), targets)
+
+
+def test_a_cosine_learning_rate_rises_then_falls_to_zero() -> None:
+    training = trainer(Recipe(epochs=10, batch=4, learning_rate=0.01, warm_up=50), steps=100)
+    rates = []
+    for step in range(1000):
+        training.done = step
+        rates.append(training.rate)
     assert rates[0] < 0.0003
     assert max(rates) == pytest.approx(0.01, rel=0.01)
     assert rates.index(max(rates)) in range(45, 51)
     assert rates[-1] < 1e-5
 
 
+def test_the_papers_learning_rate_falls_on_a_plateau_and_is_set_halfway() -> None:
+    training = trainer(PAPER, steps=1)
+    rates = []
+    for epoch in range(103):
+        training.done = epoch + 1
+        training.end_epoch(max(1.0, 5.0 - epoch))
+        rates.append(training.rate)
+    assert rates[14] == PAPER.learning_rate
+    assert rates[15] == pytest.approx(PAPER.learning_rate / 10)
+    assert rates[98] < 1e-8
+    assert rates[99] == 1e-4
+
+
 def test_a_few_steps_lower_the_loss_and_keep_latent_weights_clipped() -> None:
-    spec = specify("qn([1x8,1x16])", "tp2([8])", "h(8)")
-    model = build(spec, len(LABELS), seed=0, clip=1.25)
-    scenes = [draw_scene(seed, HEIGHT, WIDTH) for seed in range(4)]
-    targets = [draw_targets(s.boxes, s.labels, len(LABELS), HEIGHT, WIDTH) for s in scenes]
-    batch = collate(np.stack([scene.pixels for scene in scenes]), targets)
+    training = trainer(Recipe(1, 4, learning_rate=3e-3, warm_up=5, averaging=0.9), steps=25)
     losses: list[float] = []
-    recipe = Recipe(25, warm_up=5)
-    fit(model, [batch] * 30, recipe, report=lambda step, loss: losses.append(loss.total.item()))
+    epochs = fit(
+        training,
+        range(1),
+        lambda epoch: [batch()] * 25,
+        report=lambda loss: losses.append(loss.total.item()),
+    )
+    assert list(epochs) == [0]
     assert len(losses) == 25
     assert losses[-1] < 0.7 * losses[0]
-    latent = [m.weight.abs().max() for m in model.modules() if isinstance(m, BinaryConv2d)]
+    modules = training.model.modules()
+    latent = [m.weight.abs().max() for m in modules if isinstance(m, BinaryConv2d)]
     assert max(latent) <= 1.25
+
+
+def test_a_restored_run_goes_on_as_if_it_had_not_stopped() -> None:
+    recipe, data = Recipe(1, 4, learning_rate=3e-3, warm_up=2, averaging=0.9), batch()
+    whole = trainer(recipe, steps=6)
+    for step in range(6):
+        whole.step(data)
+        if step == 2:
+            state = copy.deepcopy(whole.state())
+    resumed = trainer(recipe, steps=6)
+    resumed.restore(state)
+    for _ in range(3):
+        resumed.step(data)
+    for ours, theirs in zip(
+        whole.averaged([data]).parameters(), resumed.averaged([data]).parameters()
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_the_averaged_network_is_a_copy_with_norms_of_its_own() -> None:
+    training = trainer(Recipe(1, 4, learning_rate=3e-3, averaging=0.5), steps=2)
+    training.step(batch())
+    before = copy.deepcopy(training.model.state_dict())
+    averaged = training.averaged([batch()])
+    assert not averaged.training
+    for name, tensor in training.model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+    mine, theirs = averaged.stem.norm.running_mean, training.model.stem.norm.running_mean
+    assert not torch.equal(mine, theirs)
+
+
+def test_float_and_binary_twins_hold_the_same_weights() -> None:
+    spec = specify("qn([1x8,1x16])", "tp2([8])", "h(8)")
+    twin = build(dataclasses.replace(spec, binary=NONE_BINARY), len(LABELS), seed=0)
+    network().load_state_dict(twin.state_dict())
