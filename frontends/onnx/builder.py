@@ -25,7 +25,7 @@ from bnnc.ir.ops import OPS
 MAX_FOLDED_WORK = 5 * 10**8
 """A node on constants that takes more elementary operations is left to be computed in the run."""
 
-_FOLD_BUDGET = 2**30
+_FOLD_BUDGET = 2**29
 _FOLD_SHARE = 32
 
 
@@ -52,6 +52,7 @@ class Builder:
         self._uses.update(info.name for info in program.outputs)
         stored = sum(tensor.ByteSize() for tensor in program.initializers.values())
         self._budget = _FOLD_BUDGET + _FOLD_SHARE * stored
+        self._work = 8 * MAX_FOLDED_WORK + _FOLD_SHARE * stored
 
     # ---- tensors by name ------------------------------------------------------------------
 
@@ -97,7 +98,9 @@ class Builder:
     def decode(self, tensor: Tensor) -> np.ndarray:
         """The array of a tensor of the model."""
         if isinstance(tensor, SparseTensorProto):
-            return sparse_to_array(tensor, self.folder)
+            array = sparse_to_array(tensor, self.folder)
+            self.spend(array.nbytes)
+            return array
         return to_array(tensor, self.folder)
 
     # ---- making values --------------------------------------------------------------------
@@ -151,18 +154,29 @@ class Builder:
         node = _detached(op, tuple(inputs), attrs, name)
         read = sum(value.type.bytes for value in inputs if value is not None)
         written = sum(value.type.bytes for value in node.outputs)
+        work = _work(node)
+        large = written > max(MAX_FOLDED_BYTES, read)
+        if work > min(MAX_FOLDED_WORK, self._work) and not large:
+            return None
+        self.spend(written, read)
+        self._work -= work
+        arrays = compute(lambda: node.op.compute(node, [v.data if v else None for v in inputs]))
+        return tuple(self.constant(array, name) for array in arrays)
+
+    def spend(self, written: int, read: int = 0) -> None:
+        """Account for a constant of ``written`` bytes, computed from ``read`` bytes.
+
+        Raises:
+            ModelError: if it is too large, or all of the model's constants are.
+        """
         if written > max(MAX_FOLDED_BYTES, read):
             raise ModelError(
                 f"would compute a constant of {written / 2**20:.0f} MiB; at most "
                 f"{MAX_FOLDED_BYTES // 2**20} MiB are allowed"
             )
-        if _work(node) > MAX_FOLDED_WORK:
-            return None
         self._budget -= read + written
         if self._budget < 0:
             raise ModelError("computing the model's constants takes too much memory")
-        arrays = compute(lambda: node.op.compute(node, [v.data if v else None for v in inputs]))
-        return tuple(self.constant(array, name) for array in arrays)
 
     def rename(self, value: Value, name: str) -> None:
         """Give a value just made the model's name for it."""
@@ -175,10 +189,16 @@ def _has_float_zeros(value: Value | None) -> bool:
     return data is not None and data.dtype.kind == "f" and data.ndim > 1 and not data.all()
 
 
+_SLOW = {"Erf": 100, "TopK": 30, "Pow": 10}
+"""Ops that take so many times longer for each element than others do."""
+
+
 def _work(node: Node) -> int:
     """About how many elementary operations a node takes; windows also touch their padding."""
     result = node.outputs[0].type.elements
     work = result if node.op.macs is None else node.op.macs(node)
+    if node.op.name in _SLOW:
+        work = _SLOW[node.op.name] * max(result, node.operand(0).type.elements)
     if "kernel" in node.attrs:
         work = result * math.prod(node.attrs["kernel"])
     if "strides" in node.attrs:

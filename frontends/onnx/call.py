@@ -3,6 +3,7 @@ add ops of the IR in its place."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -165,6 +166,14 @@ class Call:
         )
         self.made.add(value)
         return value
+
+    def make_room(self, shape: Sequence[int], dtype: np.dtype) -> None:
+        """Call before making an array of this shape, which a model may ask to be of any size.
+
+        Raises:
+            ModelError: if it is too large, or all of the model's constants are.
+        """
+        self._builder.spend(math.prod(shape) * dtype.itemsize)
 
     def decode(self, tensor: Tensor) -> np.ndarray:
         """The array of a tensor in an attribute."""

@@ -11,7 +11,6 @@ from onnx import AttributeProto
 from bnnc.frontends.onnx.builder import compute
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.elementwise import cast_target
-from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
 
@@ -39,14 +38,6 @@ def _constant(call: Call) -> Value:
     raise call.unsupported("holds strings")
 
 
-def _refuse_large(call: Call, size: int) -> None:
-    if size > MAX_FOLDED_BYTES:
-        raise call.error(
-            f"would make a constant of {size / 2**20:.0f} MiB; at most "
-            f"{MAX_FOLDED_BYTES // 2**20} MiB are allowed"
-        )
-
-
 def _constant_of_shape(call: Call) -> Value:
     shape = call.integers(0, "a shape")
     value = np.zeros(1, np.float32)
@@ -54,7 +45,7 @@ def _constant_of_shape(call: Call) -> Value:
         value = call.decode(call.node.attrs["value"].t)
     if any(size < 0 for size in shape) or value.size != 1:
         raise call.error(f"has shape {dims(shape)} and a value of shape {dims(value.shape)}")
-    _refuse_large(call, math.prod(shape) * value.itemsize)
+    call.make_room(shape, value.dtype)
     (array,) = compute(lambda: [np.full(shape, value.reshape(()), value.dtype)])
     return call.constant(array)
 
@@ -65,7 +56,7 @@ def _range(call: Call) -> Value:
     if not all(map(math.isfinite, (start, limit, delta))) or delta == 0:
         raise call.error(f"counts from {start} to {limit} by {delta}")
     count = max(math.ceil((limit - start) / delta), 0)
-    _refuse_large(call, count * dtype.itemsize)
+    call.make_room((count,), np.dtype(np.float64))
     return call.constant((start + np.arange(count) * delta).astype(dtype))
 
 
@@ -74,7 +65,7 @@ def _range(call: Call) -> Value:
 
 def _non_zero(call: Call) -> np.ndarray:
     x = call.array(0, "an operand")
-    _refuse_large(call, int(np.count_nonzero(x)) * x.ndim * 8)
+    call.make_room((int(np.count_nonzero(x)), x.ndim), np.dtype(np.int64))
     return np.array(np.nonzero(x), np.int64).reshape(x.ndim, -1)
 
 
@@ -119,6 +110,7 @@ def _trilu(call: Call) -> Value:
         raise call.error(f"needs a matrix, but has {dims(x.shape)}")
     k = 0 if call.optional(1) is None else int(call.number(1, "k"))
     k = min(max(k, -x.shape[-2] - 1), x.shape[-1] + 1)
+    call.make_room(x.shape[-2:], np.dtype(bool))
     keep = np.ones(x.shape[-2:], bool)
     kept = np.triu(keep, k) if call.attr_flag("upper", True) else np.tril(keep, k)
     return call.add("Where", call.constant(kept), x, call.like(x, 0))
@@ -129,7 +121,7 @@ def _eye_like(call: Call) -> Value:
     if len(x.shape) != 2:
         raise call.error(f"needs a matrix, but has {dims(x.shape)}")
     dtype = cast_target(call, call.attr_int("dtype")) if call.has("dtype") else x.dtype
-    _refuse_large(call, x.type.elements * dtype.numpy.itemsize)
+    call.make_room(x.shape, dtype.numpy)
     k = min(max(k, -x.shape[0]), x.shape[1])
     return call.constant(np.eye(*x.shape, k, dtype.numpy))
 

@@ -38,6 +38,7 @@ def _gather_elements(call: Call) -> Value:
                 x = cut(call, x, number, 0, index.shape[number])
         return call.add("Gather", x, call.reshape(source, (source.type.elements,)), axis=axis)
     strides = [math.prod(x.shape[number + 1 :]) for number in range(rank)]
+    call.make_room(index.shape, np.dtype(np.int64))
     grid = np.indices(index.shape, sparse=True)
     base = sum(grid[number] * strides[number] for number in range(rank) if number != axis)
     base = np.asarray(base, np.int64).reshape((1,) * rank if rank == 1 else np.shape(base))
@@ -81,6 +82,7 @@ def _gather_nd(call: Call) -> Value:
         flat = part if flat is None else call.add("Add", flat, part)
     assert flat is not None
     if batch:
+        call.make_room(x.shape[:batch], np.dtype(np.int64))
         own = np.arange(math.prod(x.shape[:batch]), dtype=np.int64) * math.prod(x.shape[batch:end])
         own = own.reshape(*x.shape[:batch], *(1 for _ in index.shape[batch:-1]))
         flat = call.add("Add", flat, call.constant(own))

@@ -79,6 +79,8 @@ def average_pool(call: Call, x: Value) -> Value:
 def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Value:
     """A depthwise convolution with ones, divided by how many elements each window meets."""
     channels = x.shape[1]
+    for shape in ((channels, *windows.kernel), x.shape[2:]):
+        call.make_room(shape, np.dtype(np.float32))
     attrs = {"strides": windows.strides, "pads": pads, "dilations": windows.dilations}
     ones = np.ones((channels, 1, *windows.kernel), np.float32)
     total = call.add("Conv", x, call.constant(ones), group=channels, **attrs)
@@ -99,6 +101,7 @@ def _lp_pool(call: Call) -> Value:
         "dilations": windows.dilations,
         "group": channels,
     }
+    call.make_room((channels, *windows.kernel), np.dtype(np.float32))
     ones = call.constant(np.ones((channels, 1, *windows.kernel), np.float32))
     powers = _power(call, x, order)
     total = on_planes(call, powers, lambda plane: call.add("Conv", plane, ones, **attrs))

@@ -39,6 +39,7 @@ def _blocks(call: Call, value: Value, x: Value, axis: int, block: int) -> Value:
             f"has blocks of {block} and an input of shape {dims(x.shape)}, but a scale or zero "
             f"point of shape {dims(value.shape)}"
         )
+    call.make_room((x.shape[axis],), np.dtype(np.int64))
     index = call.constant(np.arange(x.shape[axis], dtype=np.int64) // block)
     return call.add("Gather", value, index, axis=axis)
 

@@ -107,6 +107,7 @@ def _hardmax(call: Call) -> Value:
         flat, axis = call.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))), 1
     best = call.add("ArgMax", flat, axis=axis, keepdims=True)
     size = flat.shape[axis]
+    call.make_room((size,), np.dtype(np.int64))
     count = np.arange(size).reshape(size, *(1 for _ in flat.shape[axis + 1 :]))
     hit = call.add("Equal", best, call.constant(count))
     return call.reshape(call.cast(hit, x.dtype), x.shape)

@@ -313,6 +313,7 @@ def _apply(call: Call, x: Value, axes: Sequence[Axis], rule: Rule, extrapolation
         pair = sorted(tables)[-2:]
         x = _resize_pair(call, x, {number: tables.pop(number) for number in pair})
     if extrapolation and outside:
+        call.make_room(shape, np.dtype(bool))
         mask = np.zeros(shape, bool)
         for number, made in outside.items():
             mask |= made.outside.reshape([-1 if i == number else 1 for i in range(len(shape))])

@@ -26,6 +26,7 @@ def _scatter_nd(call: Call) -> Value:
             f"has indices of shape {dims(index.shape)} and updates of shape {dims(updates.shape)} "
             f"for {dims(x.shape)}"
         )
+    _refuse_large(call, x)
     limits = np.array(x.shape[:count])
     rows = _from_front(call, index.reshape(-1, count), limits)
     leading = np.ravel_multi_index(tuple(rows.T), tuple(limits))
@@ -48,9 +49,15 @@ def _scatter_elements(call: Call) -> Value:
             f"has indices of shape {dims(index.shape)} and updates of shape {dims(updates.shape)} "
             f"for {dims(x.shape)}"
         )
+    _refuse_large(call, x)
     grid = list(np.indices(index.shape))
     grid[axis] = _from_front(call, index, np.array(x.shape[axis]))
     return _replace(call, x, updates, np.ravel_multi_index(tuple(grid), x.shape).reshape(-1))
+
+
+def _refuse_large(call: Call, x: Value) -> None:
+    if x.type.elements > _LARGEST:
+        raise call.unsupported(f"into {dims(x.shape)} elements is not supported")
 
 
 def _from_front(call: Call, index: np.ndarray, limits: np.ndarray) -> np.ndarray:
@@ -66,8 +73,6 @@ def _replace(call: Call, x: Value, updates: Value, places: np.ndarray) -> Value:
         raise call.error(f"has reduction {reduction[:20]!r}")
     if not places.size:
         return x
-    if x.type.elements > _LARGEST:
-        raise call.unsupported(f"into {dims(x.shape)} elements is not supported")
     if reduction != "none":
         if len(np.unique(places)) != len(places):
             raise call.unsupported(f"with reduction '{reduction}' onto one element twice")
