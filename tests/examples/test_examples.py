@@ -169,7 +169,9 @@ def test_a_training_run_that_was_killed_ends_as_if_it_had_not_been(
     killed.kill()
     killed.wait()
     run(sys.executable, *command[1:], cwd=tmp_path)
-    whole, cut = ((tmp_path / name / "run" / "model.onnx").read_bytes() for name in ("whole", "cut"))
+    whole, cut = (
+        (tmp_path / name / "run" / "model.onnx").read_bytes() for name in ("whole", "cut")
+    )
     assert whole == cut
 
 
