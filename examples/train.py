@@ -327,16 +327,7 @@ class Run:
 
     def finish(self) -> int:
         """Export the last weights."""
-        content = checkpoint.load(self.folder / "last.pt")
-        path = self.folder / "model.onnx"
-        export.write(
-            content.network(),
-            path,
-            self.height,
-            self.width,
-            labels=self.labels,
-            name=self.model.id,
-        )
+        path = export.export_checkpoint(self.folder / "last.pt", self.folder / "model.onnx")
         print(
             f"wrote {path}, {path.stat().st_size / 1024:.0f} KiB; bnnc compile makes it a library"
         )
