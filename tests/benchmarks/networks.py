@@ -5,8 +5,8 @@
 
 All engines run in turn in one process, batch 1, on as many processors as they have threads; each
 network and number of threads has a process of its own. Prints a table in Markdown: median
-milliseconds, their ratio to onnxruntime's median, which ran beside, and the ratio of both's shortest
-runs, which neighbours on a shared machine disturb less. What is not installed, or computes
+milliseconds, their ratio to onnxruntime's median, which ran beside, and the ratio of the shortest
+runs of both, which neighbours on a shared machine disturb less. What is not installed, or computes
 wrongly, is named below it. To measure everything: ``pip install 'bnnc[bench,zoo]' ncnn
 larq-compute-engine 'numpy<2'`` (Larq Compute Engine takes no arrays of a later numpy).
 """
