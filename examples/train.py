@@ -29,7 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from bnnc.detect.detector import Detector
-from bnnc.detect.drawing import drawn
+from bnnc.detect.drawing import draw
 from bnnc.detect.evaluation import Evaluation, Evaluator
 from bnnc.detect.network import Network
 from bnnc.detect.pictures import read_picture
@@ -316,29 +316,18 @@ class Run:
     def look(self, network: CenterNet, voc: Sequence[Annotation], epoch: int) -> None:
         """Draw what the network finds on the first pictures, side by side."""
         detector = detector_of(network, self.labels, self.height, self.width, 0.3)
-        shown = []
-        for annotation in voc[:4]:
-            picture = read_picture(annotation.picture)
-            shown.append(drawn(picture, detector(picture)))
-        sheet = Image.new("RGB", (sum(d.width for d in shown), max(d.height for d in shown)))
+        pictures = [read_picture(annotation.picture) for annotation in voc[:4]]
+        shown = [Image.fromarray(draw(picture, detector(picture))) for picture in pictures]
+        sheet = Image.new("RGB", (sum(s.width for s in shown), max(s.height for s in shown)))
         at = 0
-        for picture in shown:
-            sheet.paste(picture, (at, 0))
-            at += picture.width
+        for image in shown:
+            sheet.paste(image, (at, 0))
+            at += image.width
         sheet.save(self.folder / "pictures" / f"epoch-{epoch + 1:04d}.png")
 
     def finish(self) -> int:
         """Export the last weights."""
-        content = checkpoint.load(self.folder / "last.pt")
-        path = self.folder / "model.onnx"
-        export.write(
-            content.network(),
-            path,
-            self.height,
-            self.width,
-            labels=self.labels,
-            name=self.model.id,
-        )
+        path = export.export_checkpoint(self.folder / "last.pt", self.folder / "model.onnx")
         print(
             f"wrote {path}, {path.stat().st_size / 1024:.0f} KiB; bnnc compile makes it a library"
         )

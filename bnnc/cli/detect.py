@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=arguments.positive,
         metavar="N",
-        help="stop a video or camera after so many frames",
+        help="stop a video or camera after so many frames (a camera stops at Ctrl-C, too)",
     )
     arguments.add_nms(parser)
     arguments.add_threads(parser)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 job.failed += 1
                 progress.aside(f"bnnc: error: {error}", sys.stderr)
     if not args.json and job.done + job.failed > 1:
-        failed = f"; {job.failed} could not be read" if job.failed else ""
+        failed = f"; {job.failed} failed" if job.failed else ""
         print(f"{count_text(job.done, 'picture')}, {job.speed():.1f} a second{failed}")
     return 1 if job.failed else 0
 
@@ -236,11 +236,15 @@ class _Job:
 
         def frames() -> Iterator[tuple[np.ndarray, Boxes]]:
             nonlocal seen
-            for frame in video:
-                yield frame, self.detector(frame)
-                seen += 1
-                if seen == self.args.frames:
-                    return
+            try:
+                for frame in video:
+                    yield frame, self.detector(frame)
+                    seen += 1
+                    if seen == self.args.frames:
+                        return
+            except KeyboardInterrupt:
+                if isinstance(source.origin, Path):
+                    raise  # else it is how one ends a camera
 
         if self.args.output is None:
             for frame, boxes in frames():

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--compact",
         action="store_true",
-        help="store binary weights as bits, the others of convolutions rounded to float16",
+        help="store binary weights as bits instead of bytes",
     )
     export.set_defaults(action=_export)
     for action in (listing, export):

@@ -23,15 +23,6 @@ from bnnc.ir.types import DType
 
 _TYPES = {DType.F32, DType.I32, DType.I64, DType.U8, DType.I8, DType.BOOL}
 _LAYOUTS = {BITS_NHWC: "BNNC_BITS_NHWC", BITS_PLANAR: "BNNC_BITS_PLANAR"}
-_C_TYPES = {
-    DType.F32: "float",
-    DType.I32: "int32_t",
-    DType.I64: "int64_t",
-    DType.U8: "uint8_t",
-    DType.I8: "int8_t",
-    DType.BOOL: "uint8_t",
-}
-
 
 Field = str | int | float | Sequence[int]
 """What an argument can be: a C expression, a number or a list of them."""
@@ -153,17 +144,17 @@ def element_type(value: Value, node: Node) -> str:
         UnsupportedError: if compiled code has no such type.
     """
     if value.dtype not in _TYPES:
-        raise UnsupportedError(
-            f"{node.op.name} works on {value.dtype.value} elements, which compiled code does not",
-            node=node.title,
-            hint="cast to float32, int32 or int64 in the model",
-        )
+        raise no_such_type(value, node)
     return f"BNNC_TYPE_{value.dtype.name}"
 
 
-def c_type(dtype: DType) -> str:
-    """The C element type of a dense tensor."""
-    return _C_TYPES[dtype]
+def no_such_type(value: Value, node: Node) -> UnsupportedError:
+    """What to say about an element type that compiled code does not compute with."""
+    return UnsupportedError(
+        f"{node.op.name} works on {value.dtype.value} elements, which compiled code does not",
+        node=node.title,
+        hint=f"cast to float32{'' if value.dtype in _TYPES else ', int32 or int64'} in the model",
+    )
 
 
 def stored(value: Value) -> int:

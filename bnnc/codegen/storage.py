@@ -8,7 +8,9 @@ buffer alive at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -189,25 +191,32 @@ def _place_concatenations(
 
 
 def _assign_offsets(storage: Storage, reserved: int) -> None:
-    placed: list[Buffer] = []
+    """The largest buffers first, each at the lowest place that is free while it lives."""
     order = sorted(storage.buffers, key=lambda b: (-b.size, b.first))
-    for buffer in order:
+    first, last = (np.array([getattr(b, name) for b in order]) for name in ("first", "last"))
+    starts = np.zeros(len(order), np.int64)
+    for number, buffer in enumerate(order):
         size = _aligned(buffer.size)
         offset = reserved
-        for other in sorted(placed, key=lambda b: b.offset):
-            if other.first > buffer.last or other.last < buffer.first:
-                continue
+        beside = (first[:number] <= buffer.last) & (last[:number] >= buffer.first)
+        rivals = np.flatnonzero(beside)
+        for index in rivals[np.argsort(starts[rivals], kind="stable")]:
+            other = order[index]
             if offset + size <= other.offset:
                 break
             offset = max(offset, other.offset + _aligned(other.size))
-        buffer.offset = offset
-        placed.append(buffer)
-    ends = [b.offset + _aligned(b.size) for b in placed]
-    storage.arena_bytes = max(ends, default=reserved)
-    steps = {b.first for b in placed}
-    storage.live_bytes = max(
-        (sum(_aligned(b.size) for b in placed if b.first <= s <= b.last) for s in steps), default=0
-    )
+        buffer.offset = starts[number] = offset
+    storage.arena_bytes = max((b.offset + _aligned(b.size) for b in order), default=reserved)
+    storage.live_bytes = _most_at_once(order)
+
+
+def _most_at_once(buffers: Sequence[Buffer]) -> int:
+    """The most bytes that live at one time."""
+    changes: Counter[int] = Counter()
+    for buffer in buffers:
+        changes[buffer.first] += _aligned(buffer.size)
+        changes[buffer.last + 1] -= _aligned(buffer.size)
+    return max(itertools.accumulate(changes[step] for step in sorted(changes)), default=0)
 
 
 def _aligned(size: int) -> int:

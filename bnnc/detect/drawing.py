@@ -28,6 +28,7 @@ _COLOURS = (
 )
 _GOLDEN = 0.618034
 _LONGEST = 30
+_HIDDEN = 0.2  # of a box; less does not matter
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
@@ -63,7 +64,8 @@ def draw(picture: np.ndarray, boxes: Boxes) -> np.ndarray:
     for i in drawable:
         name = boxes.names[i] if boxes.names else str(boxes.labels[i])
         text = f"{printable(name, _LONGEST)} {boxes.scores[i]:.2f}"
-        plate = _plate(canvas, text, font, places[i], line, image.size, taken)
+        others = [places[k] for k in drawable if k != i]
+        plate = _plate(canvas, text, font, places[i], line, image.size, taken, others)
         taken.append(plate)
         _label(canvas, text, font, plate, colour_of(int(boxes.labels[i])))
     return np.asarray(image)
@@ -100,9 +102,10 @@ def _plate(
     line: int,
     size: tuple[int, int],
     taken: list[Rectangle],
+    others: list[Rectangle],
 ) -> Rectangle:
-    """Where a box's label goes: the first place that covers no other label, of those over, under
-    and in the box; over it if there is none."""
+    """Where a box's label goes: over, under or in the box, where it covers the fewest other labels
+    and hides the least of another box."""
     width, height = round(canvas.textlength(text, font)) + 4 * line, sum(font.getmetrics()) + line
     x0, y0, x1, y1 = place
     starts = (
@@ -120,11 +123,21 @@ def _plate(
             for x, y in starts
         )
     ]
-    return next((p for p in plates if not any(_meet(p, other) for other in taken)), plates[0])
+
+    def harm(plate: Rectangle) -> tuple[int, float]:
+        covered = sum(_hidden(other, plate) > 0 for other in taken)
+        hidden = max((_hidden(other, plate) for other in others), default=0.0)
+        return covered, hidden if hidden > _HIDDEN else 0.0
+
+    return min(plates, key=harm)
 
 
-def _meet(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+def _hidden(box: Rectangle, plate: Rectangle) -> float:
+    """How much of a box lies under a plate, 0 to 1."""
+    width = min(box[2], plate[2]) + 1 - max(box[0], plate[0])
+    height = min(box[3], plate[3]) + 1 - max(box[1], plate[1])
+    area = (box[2] + 1 - box[0]) * (box[3] + 1 - box[1])
+    return max(width, 0) * max(height, 0) / area
 
 
 def _label(

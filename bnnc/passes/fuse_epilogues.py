@@ -146,8 +146,8 @@ class _Fuser:
     def fuse_product(self, node: Node) -> int:
         """Give a product the steps that follow it."""
         value = node.output if not node.attrs["steps"] else None
-        if value is None or len(value.shape) not in (2, 4):
-            return 0
+        if value is None or len(value.shape) != (2 if node.op.name == "MatMul" else 4):
+            return 0  # axis 1 of a product of many matrices is none of its columns
         epilogue = _Epilogue(self.graph, [*node.inputs, None][:3])
         if node.op.name == "BinaryConv":
             cast = self.graph.only_consumer(value)
@@ -170,13 +170,16 @@ class _Fuser:
         kernels = value.dtype is DType.F32 and len(value.shape) in (2, 4) and not value.is_constant
         if not kernels or value.producer not in self.graph.dag:
             return 0
-        _, others = self._readers(value)
-        changed = sum(self._make_map(value, n) for n in others if n in self.graph.dag)
-        return changed + self._make_map(value, None)
+        signs, others = self._readers(value)
+        changed = 0
+        for node in others:
+            if node in self.graph.dag and self._make_map(value, signs, node):
+                changed += 1
+                signs, _ = self._readers(value)
+        return changed + self._make_map(value, signs, None)
 
-    def _make_map(self, value: Value, first: Node | None) -> int:
+    def _make_map(self, value: Value, signs: Sequence[Node], first: Node | None) -> int:
         """One Map that writes the signs of ``value`` and goes on with ``first``."""
-        signs, _ = self._readers(value)
         starts = [*signs, first] if first is not None else signs
         if not starts:
             return 0

@@ -13,7 +13,7 @@ ffi, lib = globals()["ffi"], globals()["lib"]
 info: dict[str, Any] = _json.loads(ffi.string(lib.bnnc_model_json()))
 """The description of the model."""
 
-_TYPES = {"f32": "float32", "f64": "float64", "bool": "bool"}
+_TYPES = {"f16": "float16", "f32": "float32", "f64": "float64", "bool": "bool"}
 
 
 def _dtype(name: str) -> _np.dtype:

@@ -137,15 +137,19 @@ def to_onnx(
 
     Input ``input`` [1, 3, height, width]; outputs ``heatmap``, ``size``, ``offset``. Binary
     weights are stored as int8, nodes are named after modules, and the metadata are those of
-    :mod:`bnnc.zoo.metadata`. ``compact`` stores binary weights as bits and rounds the other
-    convolutions' to float16. ``model`` itself is left as it was.
+    :mod:`bnnc.zoo.metadata`. ``compact`` stores them as bits, which only takes a few
+    more nodes. ``model`` itself is left as it was.
     """
     _require_packages()
     import torch
 
     from bnnc.zoo.centernet import OUTPUTS
     from bnnc.zoo.layers import freeze_binary_weights
-    from bnnc.zoo.onnx_file import name_after_modules, store_compactly, store_signs_in_bytes
+    from bnnc.zoo.onnx_file import (
+        name_after_modules,
+        store_signs_in_bits,
+        store_signs_in_bytes,
+    )
 
     deployed = copy.deepcopy(model).cpu().eval()
     freeze_binary_weights(deployed)
@@ -163,7 +167,7 @@ def to_onnx(
     proto: onnx.ModelProto = program.model_proto
     leaves = {path for path, module in deployed.named_modules() if not any(module.children())}
     name_after_modules(proto, leaves)
-    (store_compactly if compact else store_signs_in_bytes)(proto)
+    (store_signs_in_bits if compact else store_signs_in_bytes)(proto)
     proto.graph.name = name
     del proto.metadata_props[:]
     for key, value in describe(name, labels, model.stride).items():

@@ -72,29 +72,30 @@ def store_signs_in_bytes(model: onnx.ModelProto) -> None:
     _store_weights(model, in_bytes)
 
 
-def store_compactly(model: onnx.ModelProto) -> None:
-    """Store the weights of convolutions in what they need, in place: those that hold only -1 and +1
-    as bits, eight to a byte, the others rounded to float16.
+def store_signs_in_bits(model: onnx.ModelProto) -> None:
+    """Store each float32 weight of a convolution that holds only -1 and +1 as bits, eight to a
+    byte, in place.
 
     A few nodes at each weight make float32 of them again, which runtimes do once, while loading.
+    Weights that do not fill their bytes are stored as by :func:`store_signs_in_bytes`.
     """
-    masks = 1 << np.arange(8, dtype=np.uint8)
 
-    def compactly(tensor: onnx.TensorProto, values: np.ndarray) -> list[onnx.NodeProto]:
-        signs = bool(np.isin(values, (-1.0, 1.0)).all())
-        if signs and values.size % 8 == 0:
-            return _unpack(tensor, values)
-        half = values.astype(np.int8 if signs else np.float16)
-        return _cast(tensor, half) if np.isfinite(half).all() else []
+    def in_bits(tensor: onnx.TensorProto, values: np.ndarray) -> list[onnx.NodeProto]:
+        if values.size % 8 or not np.isin(values, (-1.0, 1.0)).all():
+            return []
+        return _unpack(tensor, values)
 
-    _store_weights(model, compactly)
+    _store_weights(model, in_bits)
     if any(node.op_type == "BitwiseAnd" for node in model.graph.node):
-        for name, value in (
-            (_MASKS, masks),
-            (_PLUS, np.float32(1)),
-            (_MINUS, np.float32(-1)),
-        ):
-            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        constants = {
+            _MASKS: 1 << np.arange(8, dtype=np.uint8),
+            _PLUS: np.float32(1),
+            _MINUS: np.float32(-1),
+        }
+        model.graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+        )
+    store_signs_in_bytes(model)
 
 
 _MASKS, _PLUS, _MINUS = "unpack.masks", "unpack.plus", "unpack.minus"

@@ -127,7 +127,8 @@ class Trainer:
             with torch.no_grad():
                 for average, parameter in zip(self._averages, parameters):
                     parameter.copy_(average)
-            measure_norms(model, (batch.images for batch in batches))
+            device = self._parameters[0].device
+            measure_norms(model, (batch.images.to(device) for batch in batches))
         return model.eval()
 
     def state(self) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import SparseTensorProto, TensorProto
+from onnx import FunctionProto, SparseTensorProto, TensorProto
 
 from bnnc.errors import ModelError
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor
 from bnnc.frontends.onnx.program import Program
 from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES, NARROW, sparse_to_array, to_array
 from bnnc.ir.graph import Graph, Node, Value
@@ -25,7 +25,7 @@ from bnnc.ir.ops import OPS
 MAX_FOLDED_WORK = 5 * 10**8
 """A node on constants that takes more elementary operations is left to be computed in the run."""
 
-_FOLD_BUDGET = 2**30
+_FOLD_BUDGET = 2**29
 _FOLD_SHARE = 32
 
 
@@ -42,15 +42,17 @@ class Builder:
         self.graph = graph
         self.folder = folder
         self.narrow: dict[Value, tuple[int, bool]] = {}
-        self._initializers = program.initializers
+        self._inliner = program.inliner
+        self._initializers = dict(program.initializers)
         self._values: dict[str, Value] = {}
         self._attached: dict[Value, Value] = {}
         self._names = {name for node in program.nodes for name in node.outputs}
         self._names.update(program.initializers, (info.name for info in program.inputs))
-        self._uses = Counter(name for node in program.nodes for name in node.inputs)
+        self._uses = Counter(name for node in program.nodes for name in node.reads)
         self._uses.update(info.name for info in program.outputs)
         stored = sum(tensor.ByteSize() for tensor in program.initializers.values())
         self._budget = _FOLD_BUDGET + _FOLD_SHARE * stored
+        self._work = 8 * MAX_FOLDED_WORK + _FOLD_SHARE * stored
 
     # ---- tensors by name ------------------------------------------------------------------
 
@@ -63,6 +65,17 @@ class Builder:
     def define(self, name: str, value: Value) -> None:
         """Let ``value`` be what the model calls ``name``."""
         self._values[name] = value
+
+    def expect(self, nodes: Sequence[OnnxNode], body: Body) -> None:
+        """Get ready for further nodes, those of ``body``."""
+        self._initializers.update(body.tensors)
+        self._names.update(body.tensors, (name for node in nodes for name in node.outputs))
+        self._uses.update(name for node in nodes for name in node.reads)
+        self._uses.update(body.outputs)
+
+    def expand(self, node: OnnxNode, function: FunctionProto) -> Body:
+        """The nodes of a function that says what ``node`` does."""
+        return self._inliner.expand(node, function)
 
     def release(self, names: Iterable[str]) -> None:
         """Count one use of each name; forget those that nobody reads any more."""
@@ -77,15 +90,17 @@ class Builder:
         self.note_narrow(value, tensor)
         return value
 
-    def note_narrow(self, value: Value, tensor: TensorProto | SparseTensorProto) -> None:
+    def note_narrow(self, value: Value, tensor: Tensor) -> None:
         """Remember that ``value`` holds a tensor of less than a byte per element, if it does."""
         if isinstance(tensor, TensorProto) and tensor.data_type in NARROW:
             self.narrow[value] = NARROW[tensor.data_type]
 
-    def decode(self, tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+    def decode(self, tensor: Tensor) -> np.ndarray:
         """The array of a tensor of the model."""
         if isinstance(tensor, SparseTensorProto):
-            return sparse_to_array(tensor, self.folder)
+            array = sparse_to_array(tensor, self.folder)
+            self.spend(array.nbytes)
+            return array
         return to_array(tensor, self.folder)
 
     # ---- making values --------------------------------------------------------------------
@@ -139,18 +154,29 @@ class Builder:
         node = _detached(op, tuple(inputs), attrs, name)
         read = sum(value.type.bytes for value in inputs if value is not None)
         written = sum(value.type.bytes for value in node.outputs)
+        work = _work(node)
+        large = written > max(MAX_FOLDED_BYTES, read)
+        if work > min(MAX_FOLDED_WORK, self._work) and not large:
+            return None
+        self.spend(written, read)
+        self._work -= work
+        arrays = compute(lambda: node.op.compute(node, [v.data if v else None for v in inputs]))
+        return tuple(self.constant(array, name) for array in arrays)
+
+    def spend(self, written: int, read: int = 0) -> None:
+        """Account for a constant of ``written`` bytes, computed from ``read`` bytes.
+
+        Raises:
+            ModelError: if it is too large, or all of the model's constants are.
+        """
         if written > max(MAX_FOLDED_BYTES, read):
             raise ModelError(
                 f"would compute a constant of {written / 2**20:.0f} MiB; at most "
                 f"{MAX_FOLDED_BYTES // 2**20} MiB are allowed"
             )
-        if _work(node) > MAX_FOLDED_WORK:
-            return None
         self._budget -= read + written
         if self._budget < 0:
             raise ModelError("computing the model's constants takes too much memory")
-        arrays = compute(lambda: node.op.compute(node, [v.data if v else None for v in inputs]))
-        return tuple(self.constant(array, name) for array in arrays)
 
     def rename(self, value: Value, name: str) -> None:
         """Give a value just made the model's name for it."""
@@ -163,10 +189,16 @@ def _has_float_zeros(value: Value | None) -> bool:
     return data is not None and data.dtype.kind == "f" and data.ndim > 1 and not data.all()
 
 
+_SLOW = {"Erf": 100, "TopK": 30, "Pow": 10}
+"""Ops that take so many times longer for each element than others do."""
+
+
 def _work(node: Node) -> int:
     """About how many elementary operations a node takes; windows also touch their padding."""
     result = node.outputs[0].type.elements
     work = result if node.op.macs is None else node.op.macs(node)
+    if node.op.name in _SLOW:
+        work = _SLOW[node.op.name] * max(result, node.operand(0).type.elements)
     if "kernel" in node.attrs:
         work = result * math.prod(node.attrs["kernel"])
     if "strides" in node.attrs:

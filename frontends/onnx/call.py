@@ -3,15 +3,16 @@ add ops of the IR in its place."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, SparseTensorProto, TensorProto
+from onnx import AttributeProto, FunctionProto
 
 from bnnc.errors import ModelError, UnsupportedError
 from bnnc.frontends.onnx.builder import Builder
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor
 from bnnc.frontends.onnx.schema import wrong_kind
 from bnnc.frontends.onnx.text import dims, quote
 from bnnc.ir.graph import Value
@@ -27,10 +28,14 @@ class Call:
         version: of the operator set it belongs to.
         inputs: its operands, None where left out; trailing ones may be missing altogether.
         made: the values made in its place so far.
+        inline: imports further nodes in its place; returns their outputs.
     """
 
-    def __init__(self, node: OnnxNode, builder: Builder) -> None:
+    def __init__(
+        self, node: OnnxNode, builder: Builder, inline: Callable[[Body], list[Value | None]]
+    ) -> None:
         self.node = node
+        self.inline = inline
         self.op = node.op
         self.version = node.version
         self.made: set[Value] = set()
@@ -115,6 +120,10 @@ class Call:
         """An attribute that is a list of integers."""
         return tuple(self._attribute(name, AttributeProto.INTS, default))
 
+    def attr_floats(self, name: str, default: Sequence[float] | None = None) -> tuple[float, ...]:
+        """An attribute that is a list of floats."""
+        return tuple(self._attribute(name, AttributeProto.FLOATS, default))
+
     def has(self, name: str) -> bool:
         """Whether the node gives the attribute."""
         return name in self.node.attrs
@@ -158,11 +167,19 @@ class Call:
         self.made.add(value)
         return value
 
-    def decode(self, tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+    def make_room(self, shape: Sequence[int], dtype: np.dtype) -> None:
+        """Call before making an array of this shape, which a model may ask to be of any size.
+
+        Raises:
+            ModelError: if it is too large, or all of the model's constants are.
+        """
+        self._builder.spend(math.prod(shape) * dtype.itemsize)
+
+    def decode(self, tensor: Tensor) -> np.ndarray:
         """The array of a tensor in an attribute."""
         return self._builder.decode(tensor)
 
-    def constant_of(self, tensor: TensorProto | SparseTensorProto) -> Value:
+    def constant_of(self, tensor: Tensor) -> Value:
         """A tensor in an attribute as a constant."""
         value = self.constant(self.decode(tensor))
         self._builder.note_narrow(value, tensor)
@@ -185,6 +202,12 @@ class Call:
         """``x`` with elements of type ``to``; itself if it has them already."""
         return x if x.dtype is to else self.add("Cast", x, to=to)
 
+    def narrow_as_float(self, x: Value) -> Value:
+        """``x`` as float32 if it holds integers of 8 or 16 bits: float32 holds them exactly, and
+        compiled code seldom computes with them."""
+        small = x.dtype in (DType.I8, DType.U8, DType.I16, DType.U16)
+        return self.cast(x, DType.F32) if small else x
+
     def axis(self, number: int, axes: int) -> int:
         """``number`` counted from the front, of ``axes`` axes."""
         if not -axes <= number < axes:
@@ -197,6 +220,10 @@ class Call:
         if len(set(found)) != len(found):
             raise self.error(f"names an axis twice in {list(numbers)[:8]}")
         return found
+
+    def expand(self, function: FunctionProto) -> Body:
+        """The nodes of a function that says what this node does, for :attr:`inline`."""
+        return self._builder.expand(self.node, function)
 
     # ---- refusing -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Calls of a model's local functions, replaced by the functions' nodes.
+"""Calls of a model's local functions, replaced by the functions' nodes; the branches of an If.
 
-Nothing here recurses, and the work is bounded: hostile models nest functions so that a few
-kilobytes stand for more nodes than there are atoms.
+The work is bounded: hostile models nest functions so that a few kilobytes stand for more nodes than
+there are atoms. Only branches recurse, no deeper than ``MAX_DEPTH``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+)
 
 from bnnc.errors import ModelError
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor, captured
 from bnnc.frontends.onnx.text import quote
 
 MAX_NODES = 100_000
@@ -22,40 +30,6 @@ MAX_DEPTH = 100
 """No function call stands in more calls than this."""
 
 _PREFIX = 200
-
-
-@dataclass(slots=True)
-class OnnxNode:
-    """One node, as the model has it.
-
-    Attributes:
-        proto: the node itself.
-        domain: its operator's domain, ``""`` for the standard one.
-        version: of that domain's operator set.
-        inputs: names of tensors, ``""`` where left out. Those of functions are made unique.
-        outputs: the same.
-        attrs: its attributes, with those of an enclosing function filled in.
-        callers: the calls of functions it stands in, outermost first.
-        name: what its owner calls it, see ``naming``.
-    """
-
-    proto: NodeProto
-    domain: str
-    version: int
-    inputs: list[str]
-    outputs: list[str]
-    attrs: dict[str, AttributeProto]
-    callers: tuple[NodeProto, ...] = ()
-    name: str = ""
-
-    @property
-    def op(self) -> str:
-        return self.proto.op_type
-
-    @property
-    def title(self) -> str:
-        """What to call it in a message."""
-        return self.name or self.proto.name or next(filter(None, self.outputs), "")
 
 
 def opset_versions(imports: Iterable[OperatorSetIdProto]) -> dict[str, int]:
@@ -79,6 +53,14 @@ def refuse_duplicates(names: Sequence[str], what: str) -> None:
         seen.add(name)
 
 
+def graph_tensors(graph: GraphProto) -> dict[str, Tensor]:
+    """The constants a graph holds, by name."""
+    named: list[tuple[str, Tensor]] = [(tensor.name, tensor) for tensor in graph.initializer]
+    named += [(sparse.values.name, sparse) for sparse in graph.sparse_initializer]
+    refuse_duplicates([name for name, _ in named], "initializer")
+    return dict(named)
+
+
 _FunctionKey = tuple[str, str, str]
 
 
@@ -91,26 +73,29 @@ class _Function:
 
 @dataclass(slots=True)
 class _Frame:
-    """A list of nodes being read: the graph's, or a called function's.
+    """A list of nodes being read: the graph's, a called function's or a branch's.
 
     Attributes:
         nodes: those still to read.
         versions: of the operator sets.
-        names: how tensors are called outside; None at the top, where they keep their names.
-        attrs: what the call gives for the function's attributes.
-        key: the function, None at the top.
+        names: how tensors are called in the flat model.
+        attrs: what the call gives for the function's attributes; None in no function.
+        key: the function, None in the graph and in a branch.
         callers: see OnnxNode.
-        prefix: what fresh tensors of this call begin with.
+        prefix: what fresh tensors of this call begin with, "" in no function.
+        defined: the tensors computed so far.
+        outer: for a branch, the frame of the If.
     """
 
     nodes: Iterator[NodeProto]
     versions: Mapping[str, int]
-    names: dict[str, str] | None
-    attrs: Mapping[str, AttributeProto]
+    names: dict[str, str]
+    attrs: Mapping[str, AttributeProto] | None = None
     key: _FunctionKey | None = None
     callers: tuple[NodeProto, ...] = ()
     prefix: str = ""
     defined: set[str] = field(default_factory=set)
+    outer: _Frame | None = None
 
 
 class Inliner:
@@ -130,6 +115,8 @@ class Inliner:
         self._versions = opset_versions(model.opset_import)
         self._taken = names | {name for node in model.graph.node for name in node.output}
         self._repeats: Counter[str] = Counter()
+        self._count = 0
+        self._active: set[_FunctionKey | None] = set()
         self._functions: dict[_FunctionKey, _Function] = {}
         for function in model.functions:
             key = (plain_domain(function.domain), function.name, function.overload)
@@ -143,37 +130,88 @@ class Inliner:
 
     def nodes(self) -> list[OnnxNode]:
         """Every node, those of called functions in place of the calls."""
+        return self._read(_Frame(iter(self._model.graph.node), self._versions, {}), 0)
+
+    def expand(self, node: OnnxNode, proto: FunctionProto) -> Body:
+        """What a node does, by a function that says it."""
+        versions = {**self._versions, **opset_versions(proto.opset_import)}
+        key = (node.domain, node.op, "")
+        frame, aliases = self._call(node, _Function(proto, key, versions))
+        nodes = [*aliases, *self._read(frame, 1)]
+        for made in nodes:
+            made.name = node.title
+        return Body(nodes, node.outputs, {}, captured(nodes, (), ()))
+
+    def _read(self, outermost: _Frame, depth: int) -> list[OnnxNode]:
+        """The nodes of a frame; ``depth`` frames stand around it."""
         found: list[OnnxNode] = []
-        stack = [_Frame(iter(self._model.graph.node), self._versions, None, {})]
-        active: set[_FunctionKey | None] = set()
-        read = 0
+        stack = [outermost]
         while stack:
             frame = stack[-1]
             proto = next(frame.nodes, None)
             if proto is None:
-                active.discard(frame.key)
+                self._active.discard(frame.key)
                 stack.pop()
                 continue
-            read += 1
-            if read > MAX_NODES:
+            self._count += 1
+            if self._count > MAX_NODES:
                 raise ModelError(f"the model has more than {MAX_NODES} nodes")
             node = self._node(proto, frame)
             key = (node.domain, node.op, proto.overload)
             function = self._functions.get(key)
-            if function is None:
-                found.append(node)
-                continue
-            if key in active:
-                raise ModelError(f"function {quote(node.op)} calls itself", node=node.title)
-            if len(stack) > MAX_DEPTH:
+            if depth + len(stack) > MAX_DEPTH:
                 raise ModelError(
                     f"functions call each other more than {MAX_DEPTH} deep", node=node.title
                 )
+            if function is None:
+                node.branches = self._branches(node, frame, depth + len(stack))
+                found.append(node)
+                continue
+            if key in self._active:
+                raise ModelError(f"function {quote(node.op)} calls itself", node=node.title)
             inner, aliases = self._call(node, function)
-            active.add(key)
+            self._active.add(key)
             found += aliases
             stack.append(inner)
         return found
+
+    def _branches(self, node: OnnxNode, frame: _Frame, depth: int) -> tuple[Body, ...]:
+        """Of an If, both branches; other nodes have none."""
+        if node.domain or node.op != "If":
+            return ()
+        found = [node.attrs.get(name) for name in ("then_branch", "else_branch")]
+        return tuple(
+            self._branch(attr.g, node, frame, depth)
+            for attr in found
+            if attr and attr.HasField("g")
+        )
+
+    def _branch(self, graph: GraphProto, node: OnnxNode, frame: _Frame, depth: int) -> Body:
+        tensors = graph_tensors(graph)
+        if graph.input or len(graph.output) != len(node.outputs):
+            raise ModelError(
+                f"has a branch of {len(graph.input)} inputs and {len(graph.output)} outputs; needs "
+                f"0 and {len(node.outputs)}",
+                node=node.title,
+            )
+        own = [*tensors, *(name for inner in graph.node for name in inner.output if name)]
+        prefix = f"{frame.prefix}/" if frame.prefix else ""
+        names = {name: self._fresh(prefix + name) for name in dict.fromkeys(own)}
+        inner = _Frame(
+            iter(graph.node),
+            frame.versions,
+            names,
+            frame.attrs,
+            None,
+            frame.callers,
+            frame.prefix,
+            set(tensors),
+            frame,
+        )
+        nodes = self._read(inner, depth)
+        outputs = [self._outside(info.name, inner) for info in graph.output]
+        renamed = {names[name]: tensor for name, tensor in tensors.items()}
+        return Body(nodes, outputs, renamed, captured(nodes, outputs, renamed))
 
     def _node(self, proto: NodeProto, frame: _Frame) -> OnnxNode:
         domain = plain_domain(proto.domain)
@@ -191,7 +229,7 @@ class Inliner:
                 raise ModelError(f"has attribute {quote(attr.name)} twice", node=node.title)
             if not attr.ref_attr_name:
                 node.attrs[attr.name] = attr
-            elif frame.names is None:
+            elif frame.attrs is None:
                 raise ModelError(
                     f"attribute {quote(attr.name)} refers to a function's attribute, but the node "
                     "is in no function",
@@ -203,8 +241,10 @@ class Inliner:
 
     def _outside(self, name: str, frame: _Frame) -> str:
         """How a tensor that ``frame`` calls ``name`` is called in the flat model."""
-        if frame.names is None or not name:
-            return name
+        while name not in frame.names and frame.outer is not None:
+            frame = frame.outer
+        if not name or (frame.key is None and name not in frame.names):
+            return name  # the graph's own
         if name not in frame.names:
             frame.names[name] = self._fresh(f"{frame.prefix}/{name}")
         return frame.names[name]

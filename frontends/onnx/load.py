@@ -9,13 +9,15 @@ from pathlib import Path
 from onnx import ModelProto, ValueInfoProto
 
 from bnnc.errors import BnncError, ModelError, UnsupportedError
+from bnnc.frontends.onnx import expansion
 from bnnc.frontends.onnx.builder import Builder
 from bnnc.frontends.onnx.call import Call, Importer
-from bnnc.frontends.onnx.functions import OnnxNode
 from bnnc.frontends.onnx.inputs import input_types
 from bnnc.frontends.onnx.naming import name_nodes
+from bnnc.frontends.onnx.nodes import Body, OnnxNode
 from bnnc.frontends.onnx.ops import importer_of
-from bnnc.frontends.onnx.program import Program, flatten
+from bnnc.frontends.onnx.ops.refused import advice
+from bnnc.frontends.onnx.program import Program, arrange, flatten
 from bnnc.frontends.onnx.reader import Source, read
 from bnnc.frontends.onnx.schema import NEWEST, check_node, check_types
 from bnnc.frontends.onnx.tensors import DTYPES, type_name
@@ -60,7 +62,7 @@ def load(
 def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> Graph:
     program = flatten(source.model, lambda domain, op: importer_of(domain, op) is not None)
     name_nodes(program.nodes)
-    importers = _importers(program)
+    _importers(program.nodes)
     types, open_batch = input_types(program.inputs, shapes)
     graph = Graph(source.model.graph.name or source.name)
     graph.metadata = {entry.key: entry.value for entry in source.model.metadata_props}
@@ -68,26 +70,21 @@ def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> 
     for name, type in types.items():
         value = graph.add_input(name, type)
         builder.define(name, _as_float32(graph, value))
-    for node, importer in zip(program.nodes, importers):
-        try:
-            _import(node, importer, builder)
-        except BnncError as error:
-            raise error.at(node=node.title) from None
-        builder.release(node.inputs)
+    _import_all(program.nodes, builder)
     _finish(graph, builder, program)
     graph.open_batch = open_batch and all(map(_has_open_batch, program.outputs, graph.outputs))
     return graph
 
 
-def _importers(program: Program) -> list[Importer]:
+def _importers(nodes: Sequence[OnnxNode]) -> list[Importer]:
     """The importer of every node.
 
     Raises:
         UnsupportedError: naming all operators for which there is none.
     """
-    found = [importer_of(node.domain, node.op) for node in program.nodes]
+    found = [_importer(node) for node in nodes]
     missing: dict[str, list[OnnxNode]] = {}
-    for node, importer in zip(program.nodes, found):
+    for node, importer in zip(nodes, found):
         if importer is None:
             operator = f"{node.domain}.{node.op}" if node.domain else node.op
             missing.setdefault(operator, []).append(node)
@@ -98,8 +95,12 @@ def _importers(program: Program) -> list[Importer]:
             for operator, nodes in missing.items()
         ]
         noun = "operator" if len(told) == 1 else "operators"
-        raise UnsupportedError(f"uses {noun} that bnnc does not know: {listing(told)}")
-    for node in program.nodes:
+        first = next(iter(missing.values()))[0]
+        raise UnsupportedError(
+            f"uses {noun} that bnnc does not know: {listing(told)}",
+            hint=advice(first.domain, first.op),
+        )
+    for node in nodes:
         if node.domain == "" and node.version == 0:
             raise ModelError("does not say which version of ONNX's operators it uses")
         if node.domain == "" and not OLDEST <= node.version <= NEWEST:
@@ -111,9 +112,34 @@ def _importers(program: Program) -> list[Importer]:
     return [importer for importer in found if importer is not None]
 
 
+def _importer(node: OnnxNode) -> Importer | None:
+    known = importer_of(node.domain, node.op)
+    return expansion.importer if known is None and expansion.is_function(node) else known
+
+
+def _import_all(nodes: Sequence[OnnxNode], builder: Builder) -> None:
+    for node, importer in zip(nodes, _importers(nodes)):
+        try:
+            _import(node, importer, builder)
+        except BnncError as error:
+            raise error.at(node=node.title) from None
+        builder.release(node.reads)
+
+
+def _inline(body: Body, builder: Builder) -> list[Value | None]:
+    """Import nodes in the place of the one that is being imported; returns their outputs."""
+    nodes = arrange(body.nodes, {*body.tensors, *body.captured}, [*filter(None, body.outputs)])
+    name_nodes([node for node in nodes if not node.name])
+    builder.expect(nodes, body)
+    _import_all(nodes, builder)
+    results = [builder.value(name) if name else None for name in body.outputs]
+    builder.release(body.outputs)
+    return results
+
+
 def _import(node: OnnxNode, importer: Importer, builder: Builder) -> None:
     check_node(node)
-    call = Call(node, builder)
+    call = Call(node, builder, lambda body: _inline(body, builder))
     check_types(node, call.inputs)
     results = importer(call)
     values = (results,) if isinstance(results, Value) else results

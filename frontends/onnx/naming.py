@@ -22,7 +22,7 @@ from collections.abc import Container, Sequence
 
 from onnx import NodeProto
 
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import OnnxNode
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _LONGEST = 10_000

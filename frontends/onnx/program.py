@@ -6,10 +6,11 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnx import ModelProto, SparseTensorProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 
 from bnnc.errors import ModelError
-from bnnc.frontends.onnx.functions import Inliner, OnnxNode, refuse_duplicates
+from bnnc.frontends.onnx.functions import Inliner, graph_tensors, refuse_duplicates
+from bnnc.frontends.onnx.nodes import OnnxNode, Tensor
 from bnnc.frontends.onnx.text import listing, quote
 
 
@@ -22,12 +23,14 @@ class Program:
         outputs: what it returns.
         initializers: constants by name, not yet decoded.
         nodes: every node that an output depends on, producers first.
+        inliner: what reads further nodes, where one turns out to stand for several.
     """
 
     inputs: list[ValueInfoProto]
     outputs: list[ValueInfoProto]
-    initializers: dict[str, TensorProto | SparseTensorProto]
+    initializers: dict[str, Tensor]
     nodes: list[OnnxNode]
+    inliner: Inliner
 
 
 def flatten(model: ModelProto, native: Callable[[str, str], bool]) -> Program:
@@ -42,36 +45,44 @@ def flatten(model: ModelProto, native: Callable[[str, str], bool]) -> Program:
             functions that call themselves, and for more than ``MAX_NODES`` nodes.
     """
     graph = model.graph
-    initializers = _initializers(model)
+    initializers = graph_tensors(graph)
     listed = [info.name for info in graph.input]
     refuse_duplicates(listed, "input of the graph")
     refuse_duplicates([info.name for info in graph.output], "output of the graph")
     if not graph.output:
         raise ModelError("the graph has no outputs")
-    nodes = Inliner(model, {*listed, *initializers}, native).nodes()
-    producers = _producers(nodes, {*listed, *initializers})
-    ordered = _in_order(nodes, producers)
-    known = {*producers, *initializers, *listed}
-    for info in graph.output:
-        if info.name not in known:
-            raise ModelError(f"nothing computes the graph's output {quote(info.name)}")
+    inliner = Inliner(model, {*listed, *initializers}, native)
+    outputs = [info.name for info in graph.output]
+    nodes = arrange(inliner.nodes(), {*listed, *initializers}, outputs)
     return Program(
         inputs=[info for info in graph.input if info.name not in initializers],
         outputs=list(graph.output),
         initializers=initializers,
-        nodes=_alive(ordered, producers, [info.name for info in graph.output]),
+        nodes=nodes,
+        inliner=inliner,
     )
 
 
-def _initializers(model: ModelProto) -> dict[str, TensorProto | SparseTensorProto]:
-    named: list[tuple[str, TensorProto | SparseTensorProto]]
-    named = [(tensor.name, tensor) for tensor in model.graph.initializer]
-    named += [(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer]
-    refuse_duplicates([name for name, _ in named], "initializer")
-    return dict(named)
-
-
 # ---- order ------------------------------------------------------------------------------------
+
+
+def arrange(nodes: Sequence[OnnxNode], given: set[str], outputs: Sequence[str]) -> list[OnnxNode]:
+    """Those of ``nodes`` that ``outputs`` depend on, producers first.
+
+    Args:
+        nodes: in any order.
+        given: the tensors they may read and do not compute.
+        outputs: the tensors wanted.
+
+    Raises:
+        ModelError: for tensors that are undefined, defined twice or defined by each other.
+    """
+    producers = _producers(nodes, given)
+    ordered = _in_order(nodes, producers)
+    for name in outputs:
+        if name not in producers and name not in given:
+            raise ModelError(f"nothing computes the graph's output {quote(name)}")
+    return _alive(ordered, producers, outputs)
 
 
 def _producers(nodes: Sequence[OnnxNode], given: set[str]) -> dict[str, int]:
@@ -83,7 +94,7 @@ def _producers(nodes: Sequence[OnnxNode], given: set[str]) -> dict[str, int]:
                 raise ModelError(f"tensor {quote(name)} is computed twice", node=node.title)
             found[name] = index
     for node in nodes:
-        for name in filter(None, node.inputs):
+        for name in filter(None, node.reads):
             if name not in found and name not in given:
                 raise ModelError(
                     f"reads tensor {quote(name)}, which nothing computes", node=node.title
@@ -96,7 +107,7 @@ def _in_order(nodes: Sequence[OnnxNode], producers: Mapping[str, int]) -> list[O
     readers: list[list[int]] = [[] for _ in nodes]
     waiting = [0] * len(nodes)
     for index, node in enumerate(nodes):
-        for source in {producers[name] for name in node.inputs if name in producers}:
+        for source in {producers[name] for name in node.reads if name in producers}:
             readers[source].append(index)
             waiting[index] += 1
     ready = [index for index, count in enumerate(waiting) if count == 0]
@@ -121,7 +132,7 @@ def _cycle(
     index = next(i for i, count in enumerate(waiting) if count)
     while index not in trail:
         trail[index] = None
-        sources = (producers[name] for name in nodes[index].inputs if name in producers)
+        sources = (producers[name] for name in nodes[index].reads if name in producers)
         index = next(source for source in sources if waiting[source])
     walked = list(trail)
     members = [quote(nodes[i].title) for i in walked[walked.index(index) :]]
@@ -140,6 +151,6 @@ def _alive(
     kept = []
     for node in reversed(ordered):
         if needed.intersection(filter(None, node.outputs)):
-            needed.update(node.inputs)
+            needed.update(node.reads)
             kept.append(node)
     return kept[::-1]

@@ -6,11 +6,10 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, StringStringEntryProto
+from onnx import GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from bnnc.errors import ModelError
 
@@ -120,30 +119,49 @@ def _with_graph(source: Source) -> Source:
 
 def _texts(model: ModelProto) -> Iterator[object]:
     """Every string that is read as text later on."""
-    graph = model.graph
-    yield graph.name
     yield from _properties(model.metadata_props)
-    for info in (*graph.input, *graph.output):
-        yield info.name
-        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
-    for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
-        yield tensor.name
-        yield from _properties(tensor.external_data)
     for function in model.functions:
         yield from (function.name, function.domain, function.overload)
         yield from (*function.input, *function.output)
         yield from (attr.name for attr in function.attribute_proto)
     for part in (model, *model.functions):
         yield from (entry.domain for entry in part.opset_import)
-    for node in chain(graph.node, *(function.node for function in model.functions)):
-        yield from (node.name, node.op_type, node.domain, node.overload)
-        yield from (*node.input, *node.output)
-        yield from _properties(node.metadata_props)
-        for attr in node.attribute:
-            yield from (attr.name, attr.ref_attr_name)
-            if attr.HasField("t"):
-                yield attr.t.name
-                yield from _properties(attr.t.external_data)
+    graphs = [model.graph]
+    pending = [function.node for function in model.functions]
+    while graphs or pending:
+        if graphs:
+            graph = graphs.pop()
+            yield from _graph_texts(graph)
+            pending.append(graph.node)
+        for node in pending.pop():
+            yield from _node_texts(node)
+            graphs += [attr.g for attr in node.attribute if attr.HasField("g")]
+
+
+def _graph_texts(graph: GraphProto) -> Iterator[object]:
+    yield graph.name
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
+    for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
+        yield from _tensor_texts(tensor)
+
+
+def _node_texts(node: NodeProto) -> Iterator[object]:
+    yield from (node.name, node.op_type, node.domain, node.overload)
+    yield from (*node.input, *node.output)
+    yield from _properties(node.metadata_props)
+    for attr in node.attribute:
+        yield from (attr.name, attr.ref_attr_name)
+        if attr.HasField("t"):
+            yield from _tensor_texts(attr.t)
+        if attr.HasField("sparse_tensor"):
+            yield from _tensor_texts(attr.sparse_tensor.values)
+
+
+def _tensor_texts(tensor: TensorProto) -> Iterator[object]:
+    yield tensor.name
+    yield from _properties(tensor.external_data)
 
 
 def _properties(entries: Iterable[StringStringEntryProto]) -> Iterator[object]:

@@ -10,7 +10,7 @@ from typing import Any
 from onnx import AttributeProto, defs
 
 from bnnc.errors import ModelError
-from bnnc.frontends.onnx.functions import OnnxNode
+from bnnc.frontends.onnx.nodes import OnnxNode
 from bnnc.frontends.onnx.text import listing, quote
 from bnnc.ir.graph import Value
 from bnnc.ir.types import DType
@@ -72,11 +72,8 @@ class _Rule:
 @functools.lru_cache(maxsize=1024)
 def _rule(op: str, version: int, domain: str) -> _Rule | None:
     """The declaration, or None for an operator that ONNX does not declare."""
-    try:
-        schema = defs.get_schema(op, version, domain)
-        if schema.deprecated:
-            schema = defs.get_schema(op, schema.since_version - 1, domain)
-    except defs.SchemaError:
+    schema = _schema(op, version, domain)
+    if schema is None:
         return None
     allowed = {
         constraint.type_param_str: frozenset(constraint.allowed_type_strs)
@@ -94,6 +91,22 @@ def _rule(op: str, version: int, domain: str) -> _Rule | None:
         (schema.min_output, schema.max_output),
         tuple(formals),
     )
+
+
+def _schema(op: str, version: int, domain: str) -> defs.OpSchema | None:
+    """The declaration of a version; of the newest for an operator that came later, since exporters
+    and onnxruntime do not mind."""
+    for most in (version, NEWEST):
+        try:
+            schema = defs.get_schema(op, most, domain)
+            return (
+                defs.get_schema(op, schema.since_version - 1, domain)
+                if schema.deprecated
+                else schema
+            )
+        except defs.SchemaError:
+            continue
+    return None
 
 
 def _number(kind: Any) -> int:

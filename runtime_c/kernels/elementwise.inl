@@ -84,6 +84,34 @@ BNNC_INLINE int64_t ISA(f32_to_i64)(float x) {
     return x >= -9223372036854775808.0f && x < 9223372036854775808.0f ? (int64_t)x : INT64_MIN;
 }
 
+BNNC_INLINE uint32_t ISA(bits_of)(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+BNNC_INLINE float ISA(float_of)(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* The exponent of a half, moved to a float's place, is 112 too small, also for a subnormal; only that of
+ * infinity and NaN has to become all ones. */
+BNNC_INLINE float ISA(f16_to_f32)(uint16_t half) {
+    uint32_t bits = (uint32_t)(half & 0x7fff) << 13;
+    uint32_t special = bits >= 0x0f800000 ? 0x7f800000 : 0;
+    return ISA(float_of)(ISA(bits_of)(ISA(float_of)(bits) * 0x1p112f) | special | (uint32_t)(half & 0x8000) << 16);
+}
+
+/* Halves to even. Below 2^-14 adding 1/2 leaves as many bits as a subnormal half has, and rounds them. */
+BNNC_INLINE uint16_t ISA(f32_to_f16)(float x) {
+    uint32_t bits = ISA(bits_of)(x), size = bits & 0x7fffffff, half;
+    uint32_t normal = (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13;
+    uint32_t tiny = ISA(bits_of)(ISA(float_of)(size) + 0.5f) - 0x3f000000;
+    half = size > 0x7f800000 ? 0x7e00 : size >= 0x47800000 ? 0x7c00 : size < 0x38800000 ? tiny : normal;
+    return (uint16_t)(half | (bits >> 16 & 0x8000));
+}
+
 #define BNNC_CASE(from_type, to_type, from_code, to_code, expression)                                                  \
     case (BNNC_TYPE_##from_code) << 4 | (BNNC_TYPE_##to_code):                                                         \
         for (int64_t i = begin; i < end; i++) {                                                                        \
@@ -98,6 +126,13 @@ BNNC_INLINE int64_t ISA(f32_to_i64)(float x) {
     BNNC_CASE(type, uint8_t, code, U8, x)                                                                              \
     BNNC_CASE(type, int8_t, code, I8, x)                                                                               \
     BNNC_CASE(type, uint8_t, code, BOOL, x != 0)
+#define BNNC_CASES_OTHER_INTEGER(type, code)                                                                           \
+    BNNC_CASE(type, float, code, F32, x)                                                                               \
+    BNNC_CASE(type, int32_t, code, I32, x)                                                                             \
+    BNNC_CASE(type, int64_t, code, I64, x)                                                                             \
+    BNNC_CASE(float, type, F32, code, ISA(f32_to_i64)(x))                                                              \
+    BNNC_CASE(int32_t, type, I32, code, x)                                                                             \
+    BNNC_CASE(int64_t, type, I64, code, x)
 
 static int64_t ISA(cast_units)(const void *args) {
     return BNNC_CEIL_DIV(((const bnnc_cast_args *)args)->count, BNNC_BLOCK);
@@ -120,9 +155,18 @@ static void ISA(cast)(const void *args, int64_t begin, int64_t end, void *scratc
         BNNC_CASES_FROM_INTEGER(uint8_t, U8)
         BNNC_CASES_FROM_INTEGER(int8_t, I8)
         BNNC_CASES_FROM_INTEGER(uint8_t, BOOL)
+        BNNC_CASES_OTHER_INTEGER(int16_t, I16)
+        BNNC_CASES_OTHER_INTEGER(uint16_t, U16)
+        BNNC_CASES_OTHER_INTEGER(uint32_t, U32)
+        BNNC_CASES_OTHER_INTEGER(uint64_t, U64)
+        BNNC_CASE(uint16_t, float, F16, F32, ISA(f16_to_f32)(x))
+        BNNC_CASE(float, uint16_t, F32, F16, ISA(f32_to_f16)(x))
+        BNNC_CASE(double, float, F64, F32, x)
+        BNNC_CASE(float, double, F32, F64, x)
     default:
         break;
     }
 }
 #undef BNNC_CASE
 #undef BNNC_CASES_FROM_INTEGER
+#undef BNNC_CASES_OTHER_INTEGER

@@ -128,6 +128,12 @@ static void ISA(apply_function)(int32_t function, float low, float high, const f
         BNNC_CASE_LIBM(SELU, high * (x >= 0 ? x : low * expm1f(x)))
         BNNC_CASE_LIBM(SIN, sinf(x))
         BNNC_CASE_LIBM(COS, cosf(x))
+        BNNC_CASE_LIBM(ASIN, asinf(x))
+        BNNC_CASE_LIBM(ACOS, acosf(x))
+        BNNC_CASE_LIBM(ATAN, atanf(x))
+        BNNC_CASE_LIBM(ASINH, asinhf(x))
+        BNNC_CASE_LIBM(ACOSH, acoshf(x))
+        BNNC_CASE_LIBM(ATANH, atanhf(x))
         BNNC_CASE_LIBM(SIGN, x > 0 ? 1.0f : x < 0 ? -1.0f : x == 0 ? low : low == 0 ? x : -1.0f)
 #undef BNNC_CASE
 #undef BNNC_CASE_LIBM

@@ -1,6 +1,6 @@
 """Speed of the binary convolution kernels, layer by layer.
 
-    python -m tests.benchmarks.binary_layers [--isa avx512] [--kernel planar] [--only 64ch]
+    python -m tests.benchmarks.binary_layers [--isa avx512] [--kernel planar] [--layers 64@62,64@64]
 
 Prints the best time in ms and multiply-adds a cycle, with a threshold ("thr": bits to bits) and
 with the residual block's epilogue ("res": ReLU, affine, add, store, sign) in place. Cycles are
@@ -135,23 +135,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--isa", choices=harness.ISAS, action="append")
     parser.add_argument("--kernel", choices=("nhwc", "planar"), action="append")
-    parser.add_argument("--only", default="", help="layers whose name contains this")
+    parser.add_argument(
+        "--layers",
+        type=_layers,
+        default=LAYERS,
+        metavar="C@S,...",
+        help="channels and size of square maps (default: those of the paper's networks)",
+    )
     parser.add_argument("--repeats", type=int, default=60)
     options = parser.parse_args()
-    layers = [layer for layer in LAYERS if options.only in str(layer)]
     for name in options.isa or reversed(harness.ISAS):
         isa = harness.isa(name)
         if isa is None:
             continue
         for kernel in options.kernel or ("planar", "nhwc"):
             print(f"{name} {kernel}:      thr ms  MAC/cycle      res ms  MAC/cycle")
-            for layer in layers:
+            for layer in options.layers:
                 line = f"  {layer!s:16}"
                 for residual in (False, True):
                     args = arguments(layer, kernel, residual)
                     seconds, clock = best(isa, kernel, args, options.repeats)
                     line += f" {seconds * 1e3:9.3f} {layer.macs / seconds / clock:10.0f}   "
                 print(line, flush=True)
+
+
+def _layers(text: str) -> tuple[Layer, ...]:
+    pairs = (word.split("@") for word in text.split(","))
+    return tuple(Layer(int(channels), int(size)) for channels, size in pairs)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ out if its results are not numpy's.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.benchmarks.pieces import Piece
 Run = Callable[[], Sequence[np.ndarray]]
 """One inference; gives NCHW arrays."""
 
-_F32, _BF16 = 1e-4, 3e-2
+_F32, _BF16, _INT8 = 1e-4, 3e-2, 3e-1
 """Errors allowed, relative to a tensor's largest magnitude."""
 
 
@@ -91,12 +93,47 @@ def version(package: str) -> str | None:
 
 
 def _onnxruntime(piece: Piece, feeds: Sequence[np.ndarray], threads: int) -> Run:
+    return _onnxruntime_run(piece.onnx(), piece, feeds, threads)
+
+
+def _onnxruntime_int8(piece: Piece, feeds: Sequence[np.ndarray], threads: int) -> Run:
+    """Quantised as onnxruntime's own tool does it by default, with a scale for each channel of
+    weights; calibrated on ``feeds``."""
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            given = {value.name: feed for value, feed in zip(piece.inputs, feeds)}
+            self._left = [given]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return self._left.pop() if self._left else None
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, quantised = Path(folder) / "plain.onnx", Path(folder) / "quantised.onnx"
+        plain.write_bytes(piece.onnx())
+        logging.disable(logging.WARNING)  # it has advice on every layer
+        try:
+            quantization.quantize_static(
+                plain,
+                quantised,
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+        return _onnxruntime_run(quantised.read_bytes(), piece, feeds, threads)
+
+
+def _onnxruntime_run(model: bytes, piece: Piece, feeds: Sequence[np.ndarray], threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     providers = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(piece.onnx(), options, providers=providers)
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
     given = {value.name: feed for value, feed in zip(piece.inputs, feeds)}
     return lambda: session.run(None, given)
 
@@ -151,6 +188,7 @@ def _larq(piece: Piece, feeds: Sequence[np.ndarray], threads: int) -> Run:
 
 RIVALS = {
     "onnxruntime": Rival("onnxruntime, fp32", "onnxruntime", _F32, _onnxruntime),
+    "onnxruntime-int8": Rival("onnxruntime, int8 (QDQ)", "onnxruntime", _INT8, _onnxruntime_int8),
     "larq": Rival("Larq Compute Engine", "larq-compute-engine", _F32, _larq),
     "ncnn": Rival("ncnn", "ncnn", _F32, _ncnn),
     "openvino": Rival("OpenVINO", "openvino", _BF16, _openvino(False)),

@@ -71,6 +71,12 @@ UNARY: dict[str, dict[str, Any]] = {
     "Sign": {},
     "Sin": {},
     "Cos": {},
+    "Asin": {},
+    "Acos": {},
+    "Atan": {},
+    "Asinh": {},
+    "Acosh": {},
+    "Atanh": {},
 }
 
 
@@ -78,6 +84,35 @@ def test_unary_functions(compile_graph: Compile, rng: np.random.Generator) -> No
     graph, (x,) = _graph((2, 3, 5, 7))
     graph.mark_outputs([graph.add(op, [x], attrs).output for op, attrs in UNARY.items()])
     _agree(graph, compile_graph, rng)
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs"), [("TopK", {"k": 2}), ("MatMul", {}), ("MaxPool", {"kernel": (2, 2)})]
+)
+def test_kernels_of_floats_read_nothing_else(
+    compile_graph: Compile, op: str, attrs: dict[str, Any]
+) -> None:
+    graph, (x,) = _graph((1, 1, 4, 4), dtype=DType.I64)
+    graph.mark_outputs(graph.add(op, [x, x] if op == "MatMul" else [x], attrs).outputs)
+    with pytest.raises(UnsupportedError, match=f"{op} works on i64 elements.* cast to float32 in"):
+        compile_graph(graph)
+
+
+def test_inputs_and_outputs_of_every_type(compile_graph: Compile) -> None:
+    """Those that code does not compute with are cast on the way in and out."""
+    graph = Graph()
+    kinds = [kind for kind in DType if kind is not DType.B1]
+    outputs, feeds = [], {}
+    for kind in kinds:
+        x = graph.add_input(kind.value, TensorType(kind, (3, 5)))
+        y = graph.add("Add", [graph.add("Cast", [x], {"to": F32}).output] * 2).output
+        outputs.append(graph.add("Cast", [y], {"to": kind}).output)
+        feeds[kind.value] = np.arange(15).reshape(3, 5).astype(kind.numpy)
+    graph.mark_outputs(outputs)
+    expected = interpreter.run(graph, feeds)
+    for kind, mine, wanted in zip(kinds, compile_graph(graph).run(None, feeds), expected):
+        assert mine.dtype == kind.numpy
+        np.testing.assert_array_equal(mine, wanted)
 
 
 @pytest.mark.parametrize("zero", [-1, 0, 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_what_cannot_be_read_is_told_and_passed_over(
     (folder / "0.jpg").write_bytes(b"no picture")
     (folder / "below/a.png").symlink_to("nowhere")
     ran = bnnc("detect", shapes_library, folder, folder / "none.jpg", "--threads", 1)
-    assert ran.code == 1 and "2 pictures, " in ran.out and "3 could not be read" in ran.out
+    assert ran.code == 1 and "2 pictures, " in ran.out and "; 3 failed" in ran.out
     assert ran.err.count("\n") == 3 and "0.jpg: is no picture" in ran.err
     assert "none.jpg: cannot be read: No such file" in ran.err
 
@@ -160,6 +161,43 @@ def test_a_camera_that_is_not_there_is_told(bnnc, shapes_library: Path) -> None:
     pytest.importorskip("cv2", reason="needs OpenCV, the extra [video]")
     ran = bnnc("detect", shapes_library, "99")
     assert ran.code == 1 and "there is no camera 99" in ran.err
+
+
+class Interrupted:
+    """A camera or a video during which somebody presses Ctrl-C."""
+
+    rate = 10.0
+
+    def __init__(self, source: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield np.zeros((480, 640, 3), np.uint8)
+        yield np.zeros((480, 640, 3), np.uint8)
+        raise KeyboardInterrupt
+
+
+def test_interrupting_a_camera_keeps_what_it_saw(
+    bnnc, shapes_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2", reason="needs OpenCV, the extra [video]")
+    from bnnc.detect import video
+
+    seen = video.Video
+    monkeypatch.setattr(video, "Video", Interrupted)
+    ran = bnnc("detect", shapes_library, "0", "-o", tmp_path, "--threads", 1)
+    assert ran.code == 0 and len(list(seen(tmp_path / "camera0_boxes.mp4"))) == 2
+
+
+def test_interrupting_a_video_leaves_no_half_of_it(
+    bnnc, shapes_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2", reason="needs OpenCV, the extra [video]")
+    from bnnc.detect import video
+
+    monkeypatch.setattr(video, "Video", Interrupted)
+    ran = bnnc("detect", shapes_library, "x.mp4", "-o", tmp_path, "--threads", 1)
+    assert ran.code == 130 and not list(tmp_path.iterdir())
 
 
 def test_without_opencv_a_video_is_told_what_it_needs(

@@ -63,6 +63,14 @@ def test_labels_do_not_cover_each_other_where_there_is_room() -> None:
         assert coloured(close, label).sum() > 0.8 * coloured(apart, label).sum()
 
 
+def test_a_label_does_not_hide_a_small_box_where_there_is_room() -> None:
+    small = (200.0, 282.0, 225.0, 300.0)
+    alone = draw(ground(600, 800), boxes((0, 0, 1, 1), small))
+    beside = draw(ground(600, 800), boxes((200, 302, 300, 402), small))
+    inside = np.s_[282:300, 200:225]
+    assert coloured(beside, 1)[inside].sum() >= coloured(alone, 1)[inside].sum() * 0.8
+
+
 @pytest.mark.parametrize(
     "corners",
     [

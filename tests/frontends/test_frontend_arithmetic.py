@@ -45,12 +45,26 @@ def test_gemm(
     arrays = [a] if constant else [a, b]
     graph = assert_node_agrees("Gemm", arrays, attrs, fixed=fixed)
     if constant and not flip_a:
-        assert ops_of(graph) == ["MatMul"]
+        rows = bias in ((3, 1), (3, 4)) and beta != 0
+        assert ops_of(graph) == (["MatMul", "Add"] if rows else ["MatMul"])
+
+
+def test_gemm_of_a_summand_that_does_not_fit_is_refused() -> None:
+    model, _ = one_node("Gemm", [normal(1, 3, 5), normal(2, 5, 4), normal(3, 2, 4)])
+    with pytest.raises(ModelError, match="y0: Gemm cannot add 2x4 to 3x4"):
+        load(model)
 
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 1, 3, 4), (5, 4, 2))],
+    [
+        ((3, 4), (4, 5)),
+        ((4,), (4, 5)),
+        ((3, 4), (4,)),
+        ((4,), (4,)),
+        ((2, 1, 3, 4), (5, 4, 2)),
+        ((2, 1, 3, 4), (2, 5, 4, 2)),
+    ],
 )
 def test_matmul(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     assert_node_agrees("MatMul", [normal(1, *left), normal(2, *right)])
@@ -246,3 +260,105 @@ def test_mean_variance_normalization() -> None:
 def test_local_response_normalization(size: int) -> None:
     attrs = {"size": size, "alpha": 0.5, "beta": 0.6, "bias": 1.5}
     assert_node_agrees("LRN", [normal(1, 2, 6, 3, 4)], attrs)
+
+
+def test_batch_normalisation_with_statistics_of_the_run() -> None:
+    x, *statistics = normal(1, 2, 3, 4, 4), *(np.abs(normal(i, 3)) for i in range(4))
+    assert_node_agrees("BatchNormalization", [x, *statistics])
+
+
+# ---- Einsum -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("ij,jk->ik", [(3, 4), (4, 5)]),
+        ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)]),
+        ("bhid,bhjd->bhij", [(1, 2, 3, 4), (1, 2, 5, 4)]),
+        ("bchw,oc->bohw", [(1, 3, 4, 4), (5, 3)]),
+        ("nchw,nchw->nc", [(2, 3, 4, 4), (2, 3, 4, 4)]),
+        ("i,j->ij", [(3,), (4,)]),
+        ("i,i->", [(3,), (3,)]),
+        ("i,i", [(3,), (3,)]),
+        ("ij->ji", [(3, 4)]),
+        ("ij->i", [(3, 4)]),
+        ("ij", [(3, 4)]),
+        ("ba", [(3, 4)]),
+        ("...ij,...jk->...ik", [(2, 1, 3, 4), (1, 5, 4, 6)]),
+        ("...ij->...ji", [(2, 3, 4)]),
+        ("bij, bjk ,bk-> bi", [(2, 3, 4), (2, 4, 5), (2, 5)]),
+        ("ab,cd->dabc", [(2, 3), (4, 5)]),
+        ("ab,ab->ab", [(1, 3), (2, 3)]),
+    ],
+)
+def test_einsum(equation: str, shapes: list[tuple[int, ...]]) -> None:
+    arrays = [normal(seed, *shape) for seed, shape in enumerate(shapes)]
+    assert_node_agrees("Einsum", arrays, {"equation": equation})
+
+
+def test_einsum_of_two_matrices_is_a_matmul() -> None:
+    graph = assert_node_agrees(
+        "Einsum", [normal(1, 3, 4), normal(2, 4, 5)], {"equation": "ij,jk->ik"}
+    )
+    assert ops_of(graph) == ["MatMul"]
+
+
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [
+        ("ij,jk", "has the equation 'ij,jk' for 1 operands"),
+        ("i1->i", "has the equation 'i1->i' for 1 operands"),
+        ("ijk->i", "reads 3x3 as 'ijk'"),
+        ("ii->i", "along a diagonal is not supported"),
+        ("ij->ijk", "has the equation 'ij->ijk'"),
+        ("i...j...->", "has the equation 'i...j...->' for 1 operands"),
+    ],
+)
+def test_equations_that_are_refused(equation: str, message: str) -> None:
+    model, _ = one_node("Einsum", [normal(1, 3, 3)], {"equation": equation})
+    with pytest.raises(ModelError) as caught:
+        load(model)
+    assert str(caught.value) == f"y0: Einsum {message}"
+
+
+# ---- sums along an axis, hard maxima ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("constant", [False, True])
+def test_cumulative_sums(axis: int, exclusive: int, reverse: int, constant: bool) -> None:
+    attrs = {"exclusive": exclusive, "reverse": reverse}
+    fixed = {1: np.array(axis)}
+    x = normal(1, 3, 4, 5)
+    if constant:
+        fixed[0] = x
+    assert_node_agrees("CumSum", [] if constant else [x], attrs, fixed=fixed)
+
+
+def test_a_cumulative_sum_of_integers_in_the_run_is_refused() -> None:
+    model, _ = one_node("CumSum", [np.arange(4)], fixed={1: np.array(0)})
+    with pytest.raises(UnsupportedError, match="y0: CumSum over 4 elements of i64 is not"):
+        load(model)
+
+
+@pytest.mark.parametrize(("opset", "axis"), [(13, -1), (13, 1), (11, 1), (11, 2)])
+def test_hardmax(opset: int, axis: int) -> None:
+    x = np.round(normal(1, 2, 3, 4))
+    assert_node_agrees("Hardmax", [x], {"axis": axis}, opset=opset)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_pools_of_any_order(order: int) -> None:
+    x = normal(1, 2, 3, 6, 6)
+    attrs = {"kernel_shape": [2, 2], "strides": [2, 2], "p": order}
+    assert_node_agrees("LpPool", [x], attrs, opset=18)
+    assert_node_agrees("GlobalLpPool", [x], {"p": order})
+
+
+def test_the_best_of_small_integers_are_found_as_floats() -> None:
+    x = np.array([[3, 200, 7, 200, 1]], np.uint8)
+    graph = assert_node_agrees("TopK", [x], fixed={1: np.array([3])}, outputs=2)
+    assert ops_of(graph) == ["Cast", "TopK", "Cast"]

@@ -56,7 +56,10 @@ POSITIVE = np.abs(X) + np.float32(0.1)
         "Cosh",
         "Identity",
         "IsNaN",
+        "IsInf",
         "Clip",
+        "Atan",
+        "Asinh",
     ],
 )
 def test_unary_operators_with_their_defaults(op: str) -> None:
@@ -66,6 +69,22 @@ def test_unary_operators_with_their_defaults(op: str) -> None:
 @pytest.mark.parametrize("op", ["Log", "Sqrt", "Reciprocal", "Tan"])
 def test_unary_operators_on_positive_numbers(op: str) -> None:
     assert_node_agrees(op, [POSITIVE % 1.4 + np.float32(0.05)])
+
+
+@pytest.mark.parametrize("op", ["Asin", "Acos", "Atanh"])
+def test_inverse_functions_within_their_range(op: str) -> None:
+    assert_node_agrees(op, [np.linspace(-0.99, 0.99, 41, dtype=np.float32)])
+
+
+def test_acosh_from_one_on() -> None:
+    assert_node_agrees("Acosh", [np.linspace(1, 9, 41, dtype=np.float32)])
+
+
+@pytest.mark.parametrize("up", [0, 1])
+@pytest.mark.parametrize("down", [0, 1])
+def test_infinities_are_found_by_sign(up: int, down: int) -> None:
+    x = np.array([1, np.inf, -np.inf, np.nan, 0], np.float32)
+    assert_node_agrees("IsInf", [x], {"detect_positive": up, "detect_negative": down})
 
 
 @pytest.mark.parametrize(
@@ -97,6 +116,18 @@ def test_binary_operators_broadcast(op: str, shape: tuple[int, ...]) -> None:
 def test_binary_operators_on_equal_elements(op: str) -> None:
     x = np.abs(np.round(normal(1, 3, 8)))
     assert_node_agrees(op, [x, np.abs(np.round(normal(2, 8)))])
+
+
+@pytest.mark.parametrize("base", [np.float32, np.int32, np.int64])
+@pytest.mark.parametrize("exponent", [np.float32, np.int32, np.int64])
+@pytest.mark.parametrize("constant", [False, True])
+def test_powers_of_mixed_types(base: type, exponent: type, constant: bool) -> None:
+    x, y = np.arange(1, 7).astype(base), np.array([0, 1, 2, 3, 2, 1], exponent)
+    graph = assert_node_agrees(
+        "Pow", [x, None if constant else y], fixed={1: y} if constant else {}
+    )
+    (power,) = [node for node in graph.nodes() if node.op.name == "Pow"]
+    assert len({value.dtype for value in power.inputs}) == 1
 
 
 @pytest.mark.parametrize("op", ["And", "Or", "Xor"])

@@ -210,14 +210,14 @@ def test_a_constant_that_would_be_huge_is_refused() -> None:
 def test_a_shape_that_would_be_filled_to_petabytes_is_refused(sizes: list[int]) -> None:
     node = helper.make_node("ConstantOfShape", ["s"], ["y"])
     model = model_of([node], [], ["y"], {"s": np.array(sizes)})
-    with pytest.raises(ModelError, match=r"^y: ConstantOfShape would make a constant of"):
+    with pytest.raises(ModelError, match=r"^y: would compute a constant of"):
         load(model)
 
 
 def test_a_range_that_would_be_huge_is_refused() -> None:
     bounds = {"a": np.array(0), "b": np.array(2**60), "c": np.array(1)}
     node = helper.make_node("Range", ["a", "b", "c"], ["y"])
-    with pytest.raises(ModelError, match=r"^y: Range would make a constant of"):
+    with pytest.raises(ModelError, match=r"^y: would compute a constant of"):
         load(model_of([node], [], ["y"], bounds))
 
 

@@ -121,6 +121,13 @@ def test_lp_pool(order: int) -> None:
     assert_node_agrees("LpPool", [normal(1, 1, 3, 6, 7)], attrs)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_small_integers_are_pooled_as_floats(dtype: type) -> None:
+    x = (normal(1, 1, 2, 6, 6) * 40).astype(np.int8).astype(dtype)
+    graph = assert_node_agrees("MaxPool", [x], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]})
+    assert ops_of(graph) == ["Cast", "MaxPool", "Cast"]
+
+
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
 @pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 4, 5)])
 def test_global_pools(op: str, shape: tuple[int, ...]) -> None:

@@ -341,6 +341,16 @@ TYPES = {
 }
 """Element types to BNNC_TYPE_ numbers."""
 
+CAST_TYPES = {
+    DType.F16: 6,
+    DType.F64: 7,
+    DType.I16: 8,
+    DType.U16: 9,
+    DType.U32: 10,
+    DType.U64: 11,
+}
+"""The numbers of those that are only cast and moved."""
+
 
 @functools.cache
 def function_codes() -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import TYPES, Arguments, Guarded, Isa, function_codes, reference
+from harness import CAST_TYPES, TYPES, Arguments, Guarded, Isa, function_codes, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +41,12 @@ FLOAT_FUNCTIONS: dict[str, tuple[dict[str, float], float, float]] = {
     "Softsign": ({}, 10, 1e-6),
     "Sin": ({}, 10, 1e-6),
     "Cos": ({}, 10, 1e-6),
+    "Asin": ({}, 1, 1e-6),
+    "Acos": ({}, 1, 1e-6),
+    "Atan": ({}, 10, 1e-6),
+    "Asinh": ({}, 10, 1e-6),
+    "Acosh": ({}, 10, 1e-6),
+    "Atanh": ({}, 1, 1e-6),
 }
 EDGES = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, 1.5, 1e-40, 3e38], np.float32)
 
@@ -122,9 +128,9 @@ def random_of(dtype: DType, shape: Any, rng: np.random.Generator) -> np.ndarray:
     """Values that every type can hold, floats with fractions."""
     if dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(bool)
-    low = 0 if dtype is DType.U8 else -9
-    if dtype is DType.F32:
-        return np.asarray(rng.uniform(low, 9, shape), np.float32)
+    low = 0 if dtype.numpy.kind == "u" else -9
+    if dtype.is_float:
+        return np.asarray(rng.uniform(low, 9, shape), dtype.numpy)
     return rng.integers(low, 9, shape).astype(dtype.numpy)
 
 
@@ -139,6 +145,40 @@ def test_cast_is_astype(isa: Isa, source: DType, target: DType, size: int, seed:
     codes = {"from": TYPES[source], "to": TYPES[target]}
     isa.run("cast", Arguments("bnnc_cast_args", count=size, x=x, out=out.array, **codes), [0.5])
     np.testing.assert_array_equal(out.check(), x.astype(target.numpy))
+
+
+def cast(isa: Isa, x: np.ndarray, target: DType) -> np.ndarray:
+    numbers = {**TYPES, **CAST_TYPES}
+    out = Guarded(x.shape, target.numpy)
+    codes = {"from": numbers[DType.of(x.dtype)], "to": numbers[target]}
+    isa.run("cast", Arguments("bnnc_cast_args", count=x.size, x=x, out=out.array, **codes))
+    return out.check()
+
+
+def test_every_half_float_becomes_the_float_it_is(isa: Isa) -> None:
+    x = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    np.testing.assert_array_equal(cast(isa, x, DType.F32), x.astype(np.float32))
+
+
+def test_floats_are_rounded_to_half_floats(isa: Isa) -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    halves = halves[np.isfinite(halves)]
+    between = (halves[:-1] + halves[1:]) / 2
+    near = [np.nextafter(between, np.float32(side)) for side in (-np.inf, np.inf)]
+    random = np.random.default_rng(1).integers(0, 2**32, 50_000, np.uint32).view(np.float32)
+    x = np.concatenate([halves, between, *near, random, EDGES])
+    with np.errstate(all="ignore"):
+        wanted = x.astype(np.float16)
+    np.testing.assert_array_equal(cast(isa, x, DType.F16), wanted)
+
+
+@pytest.mark.parametrize("source", [DType.F64, DType.I16, DType.U16, DType.U32, DType.U64])
+def test_other_types_are_cast_to_those_code_computes_with_and_back(isa: Isa, source: DType) -> None:
+    x = random_of(source, 100, np.random.default_rng(2))
+    for target in (DType.F32,) if source is DType.F64 else (DType.F32, DType.I32, DType.I64):
+        there = cast(isa, x, target)
+        np.testing.assert_array_equal(there, x.astype(target.numpy))
+        np.testing.assert_array_equal(cast(isa, there, source), there.astype(source.numpy))
 
 
 def test_casting_a_wide_integer_wraps(isa: Isa) -> None:

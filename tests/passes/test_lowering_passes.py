@@ -449,8 +449,10 @@ def test_a_matrix_product_of_two_axes_takes_steps() -> None:
     assert lowered(net.returns(y), fuse_epilogues) == ["MatMul[affine relu store]"]
 
 
-def test_a_matrix_product_of_three_axes_takes_none() -> None:
-    net = Net(2, 5, 8)
+@pytest.mark.parametrize("shape", [(2, 5, 8), (1, 2, 5, 8)])
+def test_a_matrix_product_of_more_axes_takes_none(shape: tuple[int, ...]) -> None:
+    """Axis 1, an epilogue's channels, is none of its columns."""
+    net = Net(*shape)
     y = net("Relu", net("MatMul", net.x, net.normal(8, 6)))
     assert lowered(net.returns(y), fuse_epilogues) == ["MatMul", "Relu"]
 

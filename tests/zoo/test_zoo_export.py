@@ -14,7 +14,8 @@ from side_by_side import run_onnx
 
 from bnnc.errors import InputError
 from bnnc.zoo.centernet import CenterNet, build
-from bnnc.zoo.export import export, to_onnx, write
+from bnnc.zoo.checkpoint import Checkpoint, save
+from bnnc.zoo.export import export, export_checkpoint, to_onnx, write
 from bnnc.zoo.layers import BinaryConv2d
 from bnnc.zoo.models import MODELS, specify
 from bnnc.zoo.settle import settle, smooth_noise
@@ -187,3 +188,27 @@ def test_a_failed_export_leaves_the_file_that_was_there(tmp_path: Path) -> None:
         write(Failing(SPEC, 2), path, 32, 32, labels=("a", "b"), name="small")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_compact_storage_takes_a_bit_for_a_sign_and_changes_no_number() -> None:
+    model = small()
+    sizes = {"labels": ["a", "b"], "name": "small"}
+    plain, compact = (to_onnx(model, SIZE, SIZE, compact=flag, **sizes) for flag in (False, True))
+    onnx.checker.check_model(compact, full_check=True)
+    signs = [t for t in plain.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    bits = {t.name: t for t in compact.graph.initializer}
+    for tensor in signs:
+        count = int(np.prod(tensor.dims))
+        assert len(bits[tensor.name].raw_data) == (count // 8 if count % 8 == 0 else count)
+    x = picture(SIZE)
+    for ours, theirs in zip(run_onnx(plain, x), run_onnx(compact, x)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_checkpoint_becomes_the_file_of_its_network(tmp_path: Path) -> None:
+    model = small()
+    held = Checkpoint(SPEC, ("a", "b"), 32, SIZE, model.state_dict())
+    save(held, tmp_path / "run.pt")
+    path = export_checkpoint(tmp_path / "run.pt", tmp_path / "run.onnx")
+    written = to_onnx(model, 32, SIZE, labels=("a", "b"), name=SPEC.id)
+    assert onnx.load(path) == written

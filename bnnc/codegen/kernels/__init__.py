@@ -7,6 +7,7 @@ for all instruction sets; what differs between them is inside the C kernels of t
 
 from __future__ import annotations
 
+from bnnc.codegen.emitter import no_such_type
 from bnnc.codegen.kernels import binary, convolution, elementwise, movement, reduction
 from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.errors import UnsupportedError
@@ -27,7 +28,10 @@ def choose(node: Node) -> Kernel:
     Raises:
         UnsupportedError: if compiled code has none for it.
     """
-    candidates = [kernel for kernel in KERNELS if kernel.op == node.op.name]
+    kernels = [kernel for kernel in KERNELS if kernel.op == node.op.name]
+    candidates = [kernel for kernel in kernels if kernel.reads_type_of(node)]
+    if kernels and not candidates:
+        raise no_such_type(node.operand(0), node)
     for kernel in candidates:
         if kernel.fits(node):
             return kernel

@@ -174,8 +174,10 @@ def _matmul_sizes(node: Node) -> tuple[int, int, int, int, int, int] | None:
 
 
 def _matmul_fits(node: Node) -> bool:
-    bias = node.optional(2)
-    return _matmul_sizes(node) is not None and (bias is None or bias.is_constant)
+    bias, columns = node.optional(2), node.output.shape[-1:]
+    return _matmul_sizes(node) is not None and (
+        bias is None or (bias.is_constant and bias.shape[-1:] == columns == (bias.type.elements,))
+    )
 
 
 def _matmul(node: Node, emitter: Emitter) -> None:
@@ -220,14 +222,15 @@ KERNELS = (
         _constant_weights,
         otherwise=_RUNTIME_WEIGHTS,
     ),
-    Kernel("MaxPool", "max_pool_f32", _pool),
-    Kernel("AveragePool", "average_pool_f32", _pool),
-    Kernel("Resize", "resize_f32", _resize),
+    Kernel("MaxPool", "max_pool_f32", _pool, floats_only=True),
+    Kernel("AveragePool", "average_pool_f32", _pool, floats_only=True),
+    Kernel("Resize", "resize_f32", _resize, floats_only=True),
     Kernel(
         "MatMul",
         "matmul_f32",
         _matmul,
         _matmul_fits,
-        otherwise="broadcasts its batch dimensions in a way compiled code does not",
+        otherwise="broadcasts its batch dimensions or bias in a way compiled code does not",
+        floats_only=True,
     ),
 )

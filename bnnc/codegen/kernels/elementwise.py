@@ -95,16 +95,30 @@ def _rank_fits(node: Node) -> bool:
 
 
 def _cast(node: Node, emitter: Emitter) -> None:
-    x = node.operand(0)
+    x, out = node.operand(0), node.output
     emitter.call(
         "cast",
         "bnnc_cast_args",
         count=x.type.elements,
-        **{"from": element_type(x, node)},
-        to=element_type(node.output, node),
+        **{"from": f"BNNC_TYPE_{x.dtype.name}"},
+        to=f"BNNC_TYPE_{out.dtype.name}",
         x=emitter.address(x),
-        out=emitter.address(node.output),
+        out=emitter.address(out),
     )
+
+
+_CAST_SOME = {
+    **dict.fromkeys((DType.F16, DType.F64), frozenset({DType.F32})),
+    **dict.fromkeys(
+        (DType.I16, DType.U16, DType.U32, DType.U64), frozenset({DType.F32, DType.I32, DType.I64})
+    ),
+}
+"""What the types that compiled code does not compute with are cast to and from."""
+
+
+def _cast_fits(node: Node) -> bool:
+    x, to = node.operand(0).dtype, node.output.dtype
+    return to in _CAST_SOME.get(x, {to}) and x in _CAST_SOME.get(to, {x})
 
 
 def _copy(node: Node, emitter: Emitter) -> None:
@@ -181,7 +195,7 @@ KERNELS = (
         for op in _BINARY
     ),
     Kernel("Where", "where", _broadcast, _rank_fits, otherwise="works on more than 8 axes"),
-    Kernel("Cast", "cast", _cast),
+    Kernel("Cast", "cast", _cast, _cast_fits, otherwise="between these types has no compiled form"),
     Kernel("Copy", "copy", _copy, reads=""),
     Kernel("Unpack", "bits_unpack", _unpack, reads=""),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bnnc.codegen.emitter import Emitter
 from bnnc.ir.graph import Node
 from bnnc.ir.layout import DENSE
+from bnnc.ir.types import DType
 
 
 def _always(node: Node) -> bool:
@@ -25,6 +26,7 @@ class Kernel:
         fits: whether it can compute a node.
         reads: the layout its data inputs must have.
         otherwise: why a node it does not fit cannot be compiled, for the error message.
+        floats_only: whether its first input must be float32.
     """
 
     op: str
@@ -33,3 +35,8 @@ class Kernel:
     fits: Callable[[Node], bool] = _always
     reads: str = DENSE
     otherwise: str = "with these inputs has no compiled form"
+    floats_only: bool = False
+
+    def reads_type_of(self, node: Node) -> bool:
+        """Whether it can read elements of the type that the node's first input has."""
+        return not self.floats_only or node.operand(0).dtype is DType.F32

@@ -75,5 +75,5 @@ KERNELS = (
     *(Kernel(op, "reduce", _reduce) for op in ("ArgMax", "ArgMin")),
     Kernel("Softmax", "softmax", _softmax),
     Kernel("LogSoftmax", "softmax", _softmax),
-    Kernel("TopK", "top_k", _top_k),
+    Kernel("TopK", "top_k", _top_k, floats_only=True),
 )

@@ -152,6 +152,12 @@ UNARY = (
     _unary("Not", np.logical_not, "logical negation", kinds=LOGICAL),
     _unary("Sin", np.sin, "sine"),
     _unary("Cos", np.cos, "cosine"),
+    _unary("Asin", np.arcsin, "arc sine"),
+    _unary("Acos", np.arccos, "arc cosine"),
+    _unary("Atan", np.arctan, "arc tangent"),
+    _unary("Asinh", np.arcsinh, "inverse of the hyperbolic sine"),
+    _unary("Acosh", np.arccosh, "inverse of the hyperbolic cosine"),
+    _unary("Atanh", np.arctanh, "inverse of the hyperbolic tangent"),
     Op("Cast", _infer_cast, _cast, {"to": REQUIRED}, Flow.ELEMENTWISE, doc="numpy's astype"),
     Op(
         "Identity",

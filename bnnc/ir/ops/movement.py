@@ -88,14 +88,16 @@ def slice_ranges(node: Node, shape: Sequence[int]) -> list[range]:
     for number, start, end, step in zip(along, a["starts"], a["ends"], steps):
         if step == 0:
             raise fault(node, f"has step 0 on axis {number}")
-        size = shape[number]
-        start, end = (bound + size if bound < 0 else bound for bound in (start, end))
-        if step > 0:
-            bounds = min(max(start, 0), size), min(max(end, 0), size)
-        else:
-            bounds = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
-        kept[number] = range(*bounds, step)
+        kept[number] = slice_range(shape[number], start, end, step)
     return kept
+
+
+def slice_range(size: int, start: int, end: int, step: int) -> range:
+    """The indices that a Slice keeps of an axis, clamped as ONNX says (Python clamps otherwise)."""
+    start, end = (bound + size if bound < 0 else bound for bound in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), size), min(max(end, 0), size), step)
+    return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)
 
 
 def _infer_slice(node: Node) -> list[TensorType]:

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 
 from bnnc.frontends.onnx.call import Importer
 from bnnc.frontends.onnx.ops.constant import CONSTANT
+from bnnc.frontends.onnx.ops.control import CONTROL
 from bnnc.frontends.onnx.ops.convolution import CONVOLUTION
+from bnnc.frontends.onnx.ops.einsum import EINSUM
 from bnnc.frontends.onnx.ops.elementwise import ELEMENTWISE
 from bnnc.frontends.onnx.ops.gather import GATHER
+from bnnc.frontends.onnx.ops.integer import INTEGER
 from bnnc.frontends.onnx.ops.matmul import MATMUL
+from bnnc.frontends.onnx.ops.microsoft import MICROSOFT
 from bnnc.frontends.onnx.ops.movement import MOVEMENT
 from bnnc.frontends.onnx.ops.normalization import NORMALIZATION
 from bnnc.frontends.onnx.ops.pooling import POOLING
@@ -17,6 +21,7 @@ from bnnc.frontends.onnx.ops.qonnx import QONNX
 from bnnc.frontends.onnx.ops.quantization import QUANTIZATION
 from bnnc.frontends.onnx.ops.reduction import REDUCTION
 from bnnc.frontends.onnx.ops.resize import RESIZE
+from bnnc.frontends.onnx.ops.scatter import SCATTER
 from bnnc.frontends.onnx.ops.shape import SHAPE
 
 STANDARD: Mapping[str, Importer] = {
@@ -32,6 +37,10 @@ STANDARD: Mapping[str, Importer] = {
     **SHAPE,
     **CONSTANT,
     **QUANTIZATION,
+    **CONTROL,
+    **EINSUM,
+    **INTEGER,
+    **SCATTER,
 }
 """Importers of the standard operators by name."""
 
@@ -40,6 +49,7 @@ DOMAINS: Mapping[str, Mapping[str, Importer]] = {
     "qonnx.custom_op.general": QONNX,
     "finn.custom_op.general": QONNX,
     "onnx.brevitas": QONNX,
+    "com.microsoft": MICROSOFT,
 }
 """The tables by domain."""
 

@@ -1,4 +1,4 @@
-"""Operators that make constants, and those that bnnc computes on constants only."""
+"""Operators that make constants, and those that bnnc computes on constants only or at best."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from onnx import AttributeProto
 
 from bnnc.frontends.onnx.builder import compute
 from bnnc.frontends.onnx.call import Call, Importer
-from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES
+from bnnc.frontends.onnx.ops.elementwise import cast_target
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+
+_LARGEST_TRIANGLE = 4096
+"""A CumSum of the run adds up no more elements: it is a product with a matrix of this size."""
 
 _LITERALS: dict[str, Callable[[AttributeProto], np.ndarray]] = {
     "value_float": lambda attr: np.array(attr.f, np.float32),
@@ -35,14 +38,6 @@ def _constant(call: Call) -> Value:
     raise call.unsupported("holds strings")
 
 
-def _refuse_large(call: Call, size: int) -> None:
-    if size > MAX_FOLDED_BYTES:
-        raise call.error(
-            f"would make a constant of {size / 2**20:.0f} MiB; at most "
-            f"{MAX_FOLDED_BYTES // 2**20} MiB are allowed"
-        )
-
-
 def _constant_of_shape(call: Call) -> Value:
     shape = call.integers(0, "a shape")
     value = np.zeros(1, np.float32)
@@ -50,7 +45,7 @@ def _constant_of_shape(call: Call) -> Value:
         value = call.decode(call.node.attrs["value"].t)
     if any(size < 0 for size in shape) or value.size != 1:
         raise call.error(f"has shape {dims(shape)} and a value of shape {dims(value.shape)}")
-    _refuse_large(call, math.prod(shape) * value.itemsize)
+    call.make_room(shape, value.dtype)
     (array,) = compute(lambda: [np.full(shape, value.reshape(()), value.dtype)])
     return call.constant(array)
 
@@ -61,7 +56,7 @@ def _range(call: Call) -> Value:
     if not all(map(math.isfinite, (start, limit, delta))) or delta == 0:
         raise call.error(f"counts from {start} to {limit} by {delta}")
     count = max(math.ceil((limit - start) / delta), 0)
-    _refuse_large(call, count * dtype.itemsize)
+    call.make_room((count,), np.dtype(np.float64))
     return call.constant((start + np.arange(count) * delta).astype(dtype))
 
 
@@ -70,35 +65,87 @@ def _range(call: Call) -> Value:
 
 def _non_zero(call: Call) -> np.ndarray:
     x = call.array(0, "an operand")
-    _refuse_large(call, int(np.count_nonzero(x)) * x.ndim * 8)
+    call.make_room((int(np.count_nonzero(x)), x.ndim), np.dtype(np.int64))
     return np.array(np.nonzero(x), np.int64).reshape(x.ndim, -1)
 
 
-def _cum_sum(call: Call) -> np.ndarray:
-    x, axis = call.array(0, "an operand"), int(call.number(1, "an axis"))
-    axis = call.axis(axis, x.ndim)
-    reverse = call.attr_flag("reverse")
+def _cumulate(call: Call, x: np.ndarray) -> np.ndarray:
+    axis = call.axis(int(call.number(1, "an axis")), x.ndim)
+    product, reverse = call.op == "CumProd", call.attr_flag("reverse")
     x = np.flip(x, axis) if reverse else x
-    total = np.cumsum(x, axis, x.dtype)
+    total = (np.cumprod if product else np.cumsum)(x, axis, x.dtype)
     if call.attr_flag("exclusive"):
-        total -= x
+        first = np.full_like(np.take(x, [0], axis), int(product))
+        rest = np.take(total, range(x.shape[axis] - 1), axis)
+        total = np.concatenate([first, rest], axis)
     return np.flip(total, axis) if reverse else total
 
 
-def _trilu(call: Call) -> np.ndarray:
-    x = call.array(0, "an operand")
-    if x.ndim < 2:
+def _cum_prod(call: Call) -> np.ndarray:
+    return _cumulate(call, call.array(0, "an operand"))
+
+
+def _cum_sum(call: Call) -> Value:
+    """On a constant folded; else a product with a triangle of ones."""
+    x = call.input(0)
+    if x.data is not None:
+        data = x.data
+        (array,) = compute(lambda: [_cumulate(call, data)])
+        return call.constant(array)
+    rank = len(x.shape)
+    axis = call.axis(int(call.number(1, "an axis")), rank)
+    size = x.shape[axis]
+    if not x.dtype.is_float or size > _LARGEST_TRIANGLE:
+        raise call.unsupported(f"over {size} elements of {x.dtype.value} is not supported")
+    ones = np.triu(np.ones((size, size), np.float32), int(call.attr_flag("exclusive")))
+    triangle = call.constant(ones.T if call.attr_flag("reverse") else ones)
+    perm = [*(i for i in range(rank) if i != axis), axis]
+    total = call.add("MatMul", call.transpose(x, perm), triangle)
+    return call.transpose(total, np.argsort(perm).tolist())
+
+
+def _trilu(call: Call) -> Value:
+    x = call.input(0)
+    if len(x.shape) < 2:
         raise call.error(f"needs a matrix, but has {dims(x.shape)}")
     k = 0 if call.optional(1) is None else int(call.number(1, "k"))
-    return (np.triu if call.attr_flag("upper", True) else np.tril)(x, k)
+    k = min(max(k, -x.shape[-2] - 1), x.shape[-1] + 1)
+    call.make_room(x.shape[-2:], np.dtype(bool))
+    keep = np.ones(x.shape[-2:], bool)
+    kept = np.triu(keep, k) if call.attr_flag("upper", True) else np.tril(keep, k)
+    return call.add("Where", call.constant(kept), x, call.like(x, 0))
 
 
-def _scatter_nd(call: Call) -> np.ndarray:
-    x, index = call.array(0, "an operand").copy(), call.array(1, "indices")
-    if call.attr_string("reduction", "none") != "none":
-        raise call.unsupported("with a reduction is not supported")
-    x[tuple(np.moveaxis(index, -1, 0))] = call.array(2, "updates")
-    return x
+def _eye_like(call: Call) -> Value:
+    x, k = call.input(0), call.attr_int("k", 0)
+    if len(x.shape) != 2:
+        raise call.error(f"needs a matrix, but has {dims(x.shape)}")
+    dtype = cast_target(call, call.attr_int("dtype")) if call.has("dtype") else x.dtype
+    call.make_room(x.shape, dtype.numpy)
+    k = min(max(k, -x.shape[0]), x.shape[1])
+    return call.constant(np.eye(*x.shape, k, dtype.numpy))
+
+
+def _bitwise(function: Callable[..., np.ndarray]) -> Callable[[Call], np.ndarray]:
+    def compute_bits(call: Call) -> np.ndarray:
+        operands = [call.array(slot, "operands") for slot in range(len(call.inputs))]
+        return np.asarray(function(*operands))
+
+    return compute_bits
+
+
+def _bit_shift(call: Call) -> np.ndarray:
+    x, count = call.array(0, "an operand"), call.array(1, "a count")
+    direction = call.attr_string("direction")
+    if direction not in ("LEFT", "RIGHT"):
+        raise call.error(f"has direction {direction[:20]!r}")
+    last = x.dtype.itemsize * 8 - 1
+    inside = (count >= 0) & (count <= last)
+    if direction == "LEFT":
+        return np.asarray(np.where(inside, np.left_shift(x, count & last), 0), x.dtype)
+    # by the last place, which leaves nothing but a signed number's sign
+    far = np.right_shift(x, np.array(last, x.dtype)) if x.dtype.kind == "i" else np.zeros_like(x)
+    return np.asarray(np.where(inside, np.right_shift(x, count & last), far), x.dtype)
 
 
 def _folded(function: Callable[[Call], np.ndarray]) -> Importer:
@@ -114,8 +161,14 @@ CONSTANT: dict[str, Importer] = {
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
     "NonZero": _folded(_non_zero),
-    "CumSum": _folded(_cum_sum),
-    "Trilu": _folded(_trilu),
-    "ScatterND": _folded(_scatter_nd),
+    "CumSum": _cum_sum,
+    "CumProd": _folded(_cum_prod),
+    "Trilu": _trilu,
+    "EyeLike": _eye_like,
+    "BitwiseAnd": _folded(_bitwise(np.bitwise_and)),
+    "BitwiseOr": _folded(_bitwise(np.bitwise_or)),
+    "BitwiseXor": _folded(_bitwise(np.bitwise_xor)),
+    "BitwiseNot": _folded(_bitwise(np.bitwise_not)),
+    "BitShift": _folded(_bit_shift),
 }
 """Importers by operator."""

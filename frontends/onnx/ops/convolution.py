@@ -8,9 +8,8 @@ from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
 
 
-def _weights(call: Call) -> Value:
-    """The weights, of as many axes as the input."""
-    x, w = call.input(0), call.input(1)
+def _check_weights(call: Call, x: Value, w: Value) -> None:
+    """The weights have as many axes as the input."""
     if len(x.shape) != len(w.shape) or len(w.shape) < 3:
         raise call.error(
             f"has an input of shape {dims(x.shape)} and weights of shape {dims(w.shape)}"
@@ -21,7 +20,6 @@ def _weights(call: Call) -> Value:
             f"says its kernel is {dims(call.attr_ints('kernel_shape'))}, but its weights have "
             f"shape {dims(w.shape)}"
         )
-    return w
 
 
 def _on_plane(call: Call, w: Value) -> Value:
@@ -30,10 +28,14 @@ def _on_plane(call: Call, w: Value) -> Value:
 
 
 def _conv(call: Call) -> Value:
-    x, w = call.input(0), _weights(call)
+    return conv_of(call, call.input(0), call.input(1), call.optional(2))
+
+
+def conv_of(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
+    """A convolution of these operands, with the node's attributes."""
+    _check_weights(call, x, w)
     windows = read_windows(call, x, w.shape[2:])
     operands = [_on_plane(call, w)]
-    bias = call.optional(2)
     if bias is not None:
         operands.append(bias)
     attrs = {
@@ -47,7 +49,8 @@ def _conv(call: Call) -> Value:
 
 def _conv_transpose(call: Call) -> Value:
     """Pads and output padding follow from ``output_shape`` or ``auto_pad`` where given."""
-    x, w = call.input(0), _weights(call)
+    x, w = call.input(0), call.input(1)
+    _check_weights(call, x, w)
     windows = read_windows(call, x, w.shape[2:])
     axes = len(x.shape) - 2
     extra = call.attr_ints("output_padding", [0] * axes)

@@ -29,6 +29,16 @@ def _binary(call: Call) -> Value:
     return call.add(call.op, call.input(0), call.input(1))
 
 
+def _pow(call: Call) -> Value:
+    """The result has the type of the base; compiled code has powers of one type only."""
+    x, y = call.input(0), call.input(1)
+    if x.dtype is y.dtype or x.dtype.is_float:
+        return call.add("Pow", x, call.cast(y, x.dtype))
+    if not y.dtype.is_float or (y.data is not None and (y.data == np.floor(y.data)).all()):
+        return call.add("Pow", x, call.cast(y, x.dtype))
+    return call.cast(call.add("Pow", call.cast(x, DType.F32), y), x.dtype)
+
+
 def _variadic(op: str) -> Importer:
     """``op`` between all operands, from the left."""
 
@@ -109,6 +119,9 @@ def _cast(call: Call) -> Value:
 
 
 def _cast_like(call: Call) -> Value:
+    narrow = call.narrow(call.input(1))
+    if narrow is not None:
+        raise call.unsupported(f"gives elements of {narrow[0]} bits")
     return call.cast(call.input(0), call.input(1).dtype)
 
 
@@ -117,13 +130,26 @@ def _is_nan(call: Call) -> Value:
     return call.add("Not", call.add("Equal", x, x))
 
 
+def _is_inf(call: Call) -> Value:
+    x = call.input(0)
+    up, down = call.attr_flag("detect_positive", True), call.attr_flag("detect_negative", True)
+    if not up and not down:
+        return call.add("Expand", call.constant(np.False_), shape=x.shape)
+    if up and down:
+        x = call.add("Abs", x)
+    return call.add("Equal", x, call.like(x, math.inf if up else -math.inf))
+
+
 # ---- activations made of others ---------------------------------------------------------------
 
 
 def _gelu(call: Call) -> Value:
+    return gelu(call, call.input(0), call.attr_string("approximate", "none"))
+
+
+def gelu(call: Call, x: Value, approximate: str) -> Value:
     """x / 2 * (1 + erf(x / sqrt 2)), or its tanh approximation."""
-    x = call.input(0)
-    if call.attr_string("approximate", "none") == "tanh":
+    if approximate == "tanh":
         cube = call.add("Mul", call.add("Mul", x, x), x)
         inner = call.add("Add", x, call.add("Mul", cube, call.like(x, 0.044715)))
         gate = call.add("Tanh", call.add("Mul", inner, call.like(x, math.sqrt(2 / math.pi))))
@@ -190,7 +216,7 @@ def _same(names: str, importer: Callable[[Call], Value]) -> dict[str, Importer]:
 ELEMENTWISE: dict[str, Importer] = {
     **_same(
         "Relu Sigmoid Tanh HardSwish Exp Log Sqrt Neg Abs Floor Ceil Round Reciprocal Erf "
-        "Softplus Softsign Sign Not Sin Cos",
+        "Softplus Softsign Sign Not Sin Cos Asin Acos Atan Asinh Acosh Atanh",
         lambda call: call.add(call.op, call.input(0)),
     ),
     "LeakyRelu": _unary(alpha=0.01),
@@ -198,9 +224,10 @@ ELEMENTWISE: dict[str, Importer] = {
     "Selu": _unary(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
     "HardSigmoid": _unary(alpha=0.2, beta=0.5),
     **_same(
-        "Add Sub Mul Div Pow PRelu And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual",
+        "Add Sub Mul Div PRelu And Or Xor Equal Greater GreaterOrEqual Less LessOrEqual",
         _binary,
     ),
+    "Pow": _pow,
     "Mod": _mod,
     "Where": _where,
     "Max": _variadic("Max"),
@@ -213,6 +240,7 @@ ELEMENTWISE: dict[str, Importer] = {
     "Identity": _identity,
     "Dropout": _dropout,
     "IsNaN": _is_nan,
+    "IsInf": _is_inf,
     "Gelu": _gelu,
     "Mish": _mish,
     "Swish": _swish,

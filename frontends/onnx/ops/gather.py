@@ -38,6 +38,7 @@ def _gather_elements(call: Call) -> Value:
                 x = cut(call, x, number, 0, index.shape[number])
         return call.add("Gather", x, call.reshape(source, (source.type.elements,)), axis=axis)
     strides = [math.prod(x.shape[number + 1 :]) for number in range(rank)]
+    call.make_room(index.shape, np.dtype(np.int64))
     grid = np.indices(index.shape, sparse=True)
     base = sum(grid[number] * strides[number] for number in range(rank) if number != axis)
     base = np.asarray(base, np.int64).reshape((1,) * rank if rank == 1 else np.shape(base))
@@ -63,29 +64,65 @@ def _from_front(call: Call, index: Value, size: int) -> Value:
 
 
 def _gather_nd(call: Call) -> Value:
-    """The last axis of the indices holds positions in x's leading axes."""
+    """The last axis of the indices holds positions in x's axes after ``batch_dims``."""
     x, index = call.input(0), call.cast(call.input(1), DType.I64)
-    if call.attr_int("batch_dims", 0) != 0:
-        raise call.unsupported("with batch_dims is not supported")
+    batch = call.attr_int("batch_dims", 0)
     count = index.shape[-1] if index.shape else 0
-    if not 1 <= count <= len(x.shape):
+    fits = 0 <= batch < len(index.shape) and x.shape[:batch] == index.shape[:batch]
+    if not fits or not 1 <= count <= len(x.shape) - batch:
         raise call.error(f"has indices of shape {dims(index.shape)} into {dims(x.shape)}")
+    end = batch + count
     flat: Value | None = None
     for axis in range(count):
         part = cut(call, index, len(index.shape) - 1, axis, axis + 1)
-        part = _from_front(call, call.reshape(part, index.shape[:-1]), x.shape[axis])
-        stride = math.prod(x.shape[axis + 1 : count])
+        part = _from_front(call, call.reshape(part, index.shape[:-1]), x.shape[batch + axis])
+        stride = math.prod(x.shape[batch + axis + 1 : end])
         if stride != 1:
             part = call.add("Mul", part, call.like(part, stride))
         flat = part if flat is None else call.add("Add", flat, part)
     assert flat is not None
-    rows = call.reshape(x, (math.prod(x.shape[:count]), *x.shape[count:]))
+    if batch:
+        call.make_room(x.shape[:batch], np.dtype(np.int64))
+        own = np.arange(math.prod(x.shape[:batch]), dtype=np.int64) * math.prod(x.shape[batch:end])
+        own = own.reshape(*x.shape[:batch], *(1 for _ in index.shape[batch:-1]))
+        flat = call.add("Add", flat, call.constant(own))
+    rows = call.reshape(x, (math.prod(x.shape[:end]), *x.shape[end:]))
     return call.add("Gather", rows, flat, axis=0)
+
+
+def _one_hot(call: Call) -> Value:
+    """values[1] where a new axis of ``depth`` elements counts to the index, else values[0]."""
+    index, depth, values = call.input(0), call.number(1, "a depth"), call.input(2)
+    depth = int(depth)
+    if not 1 <= depth < 2**20 or values.shape != (2,):
+        raise call.error(f"has depth {depth} and values of shape {dims(values.shape)}")
+    index = call.cast(index, DType.I64)
+    rank = len(index.shape) + 1
+    axis = call.axis(call.attr_int("axis", -1), rank)
+    index = call.reshape(index, (*index.shape[:axis], 1, *index.shape[axis:]))
+    count = np.arange(depth, dtype=np.int64).reshape(depth, *(1 for _ in range(rank - axis - 1)))
+    chosen = call.add("Equal", _from_front(call, index, depth), call.constant(count))
+    off, on = (call.reshape(cut(call, values, 0, i, i + 1), ()) for i in (0, 1))
+    return call.add("Where", chosen, on, off)
+
+
+def _compress(call: Call) -> Value:
+    """The slices along an axis for which a constant says yes."""
+    x, condition = call.input(0), call.array(1, "a condition")
+    axis = call.axis(call.attr_int("axis"), len(x.shape)) if call.has("axis") else 0
+    if not call.has("axis"):
+        x = call.reshape(x, (x.type.elements,))
+    if condition.ndim != 1 or condition.size > x.shape[axis]:
+        raise call.error(f"has a condition of shape {dims(condition.shape)} for {dims(x.shape)}")
+    chosen = np.nonzero(condition)[0].astype(np.int64)
+    return call.add("Gather", x, call.constant(chosen), axis=axis)
 
 
 GATHER: dict[str, Importer] = {
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
+    "OneHot": _one_hot,
+    "Compress": _compress,
 }
 """Importers by operator."""

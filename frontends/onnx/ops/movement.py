@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+from bnnc.ir.ops.movement import slice_range
 
 
 def _concat(call: Call) -> Value:
@@ -43,7 +48,14 @@ def cut(call: Call, x: Value, axis: int, start: int, end: int) -> Value:
     """Elements ``start`` to ``end`` of ``x`` along ``axis``; ``x`` itself if that is all."""
     if (start, end) == (0, x.shape[axis]):
         return x
+    if start == end:
+        return nothing(call, x, [0 if i == axis else n for i, n in enumerate(x.shape)])
     return call.add("Slice", x, starts=(start,), ends=(end,), axes=(axis,))
+
+
+def nothing(call: Call, x: Value, shape: Sequence[int]) -> Value:
+    """A tensor of no elements, of the type of ``x``: only a Concat can do something with it."""
+    return call.constant(np.zeros(tuple(shape), x.dtype.numpy))
 
 
 def _slice(call: Call) -> Value:
@@ -63,10 +75,14 @@ def _slice(call: Call) -> Value:
         raise call.error("has starts, ends, axes and steps of different lengths")
     if 0 in steps:
         raise call.error("has a step of 0")
-    kept = [
-        (axis, start, end, step)
+    found = {
+        axis: slice_range(x.shape[axis], start, end, step)
         for axis, start, end, step in zip(axes, starts, ends, steps)
-        if range(x.shape[axis])[start:end:step] != range(x.shape[axis])
+    }
+    if not all(found.values()):
+        return nothing(call, x, [len(found.get(i, range(n))) for i, n in enumerate(x.shape)])
+    kept = [
+        cut for cut in zip(axes, starts, ends, steps) if found[cut[0]] != range(x.shape[cut[0]])
     ]
     if not kept:
         return x
@@ -125,12 +141,13 @@ def _depth_to_space(call: Call) -> Value:
 
 
 def _space_to_depth(call: Call) -> Value:
-    x, block = _blocks(call)
+    (x, block), mode = _blocks(call), call.attr_string("mode", "DCR")
     batch, channels, height, width = x.shape
-    if height % block or width % block:
-        raise call.error(f"has blocksize {block}, which does not divide {height}x{width}")
+    if height % block or width % block or mode not in ("DCR", "CRD"):
+        raise call.error(f"has blocksize {block}, mode {mode[:20]!r} and {height}x{width} pixels")
     split = (batch, channels, height // block, block, width // block, block)
-    moved = call.transpose(call.reshape(x, split), (0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    moved = call.transpose(call.reshape(x, split), perm)
     return call.reshape(moved, (batch, channels * block * block, height // block, width // block))
 
 

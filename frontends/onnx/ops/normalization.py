@@ -19,8 +19,15 @@ def _batch(call: Call) -> list[Value | None]:
         raise call.unsupported("is in training mode", hint="export the model for inference")
     if call.version < 9 and not call.attr_flag("spatial", True):
         raise call.unsupported("with spatial = 0 is not supported")
-    operands = [call.input(slot) for slot in range(5)]
-    y = call.add("BatchNormalization", *operands, epsilon=call.attr_float("epsilon", 1e-5))
+    x, *statistics = (call.input(slot) for slot in range(5))
+    epsilon = call.attr_float("epsilon", 1e-5)
+    if all(value.is_constant for value in statistics):
+        y = call.add("BatchNormalization", x, *statistics, epsilon=epsilon)
+        return [y, None, None, None, None]
+    scale, bias, mean, variance = (_channel_vector(call, value, x) for value in statistics)
+    deviation = call.add("Sqrt", call.add("Add", variance, call.like(x, epsilon)))
+    factor = call.add("Div", scale, deviation)
+    y = _affine(call, call.add("Sub", x, mean), factor, bias)
     return [y, None, None, None, None]
 
 
@@ -60,9 +67,17 @@ def _layer(call: Call) -> list[Value]:
     x = call.input(0)
     rank = len(x.shape)
     axes = range(call.axis(call.attr_int("axis", -1), rank), rank)
-    y, mean, deviation = _standardized(call, x, axes, call.attr_float("epsilon", 1e-5))
-    inverse = call.add("Reciprocal", deviation) if call.wants(2) else deviation
-    return [_affine(call, y, call.input(1), call.optional(2)), mean, inverse]
+    epsilon = call.attr_float("epsilon", 1e-5)
+    y, mean, deviation = layer_norm(call, x, axes, epsilon, call.input(1), call.optional(2))
+    return [y, mean, call.add("Reciprocal", deviation) if call.wants(2) else deviation]
+
+
+def layer_norm(
+    call: Call, x: Value, axes: Sequence[int], epsilon: float, scale: Value, bias: Value | None
+) -> tuple[Value, Value, Value]:
+    """``x`` standardised over ``axes`` and scaled; its mean; its deviation."""
+    y, mean, deviation = _standardized(call, x, axes, epsilon)
+    return _affine(call, y, scale, bias), mean, deviation
 
 
 def _group(call: Call) -> Value:

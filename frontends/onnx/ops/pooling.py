@@ -40,12 +40,17 @@ def _max_pool(call: Call) -> list[Value | None]:
         "pads": _and_beyond(*_pool_pads(call, windows)),
         "dilations": windows.dilations,
     }
-    return [on_planes(call, x, lambda plane: call.add("MaxPool", plane, **attrs)), None]
+    wide = call.narrow_as_float(x)
+    y = on_planes(call, wide, lambda plane: call.add("MaxPool", plane, **attrs))
+    return [call.cast(y, x.dtype), None]
 
 
 def _average_pool(call: Call) -> Value:
+    return average_pool(call, call.input(0))
+
+
+def average_pool(call: Call, x: Value) -> Value:
     """Cells that ``ceil_mode`` adds never count; padded ones count if ``count_include_pad``."""
-    x = call.input(0)
     windows = read_windows(call, x, call.attr_ints("kernel_shape"))
     pads, beyond = _pool_pads(call, windows)
     include = call.attr_flag("count_include_pad") and any(pads)
@@ -74,6 +79,8 @@ def _average_pool(call: Call) -> Value:
 def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Value:
     """A depthwise convolution with ones, divided by how many elements each window meets."""
     channels = x.shape[1]
+    for shape in ((channels, *windows.kernel), x.shape[2:]):
+        call.make_room(shape, np.dtype(np.float32))
     attrs = {"strides": windows.strides, "pads": pads, "dilations": windows.dilations}
     ones = np.ones((channels, 1, *windows.kernel), np.float32)
     total = call.add("Conv", x, call.constant(ones), group=channels, **attrs)
@@ -83,9 +90,8 @@ def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Val
 
 
 def _lp_pool(call: Call) -> Value:
-    """(sum of |x|^p)^(1/p), for p = 1 and 2."""
-    x, order = call.input(0), call.attr_int("p", 2)
-    _check_order(call, order)
+    """(sum of |x|^p)^(1/p)."""
+    x, order = call.input(0), _order(call)
     windows = read_windows(call, x, call.attr_ints("kernel_shape"))
     pads, beyond = _pool_pads(call, windows)
     channels = x.shape[1]
@@ -95,15 +101,32 @@ def _lp_pool(call: Call) -> Value:
         "dilations": windows.dilations,
         "group": channels,
     }
+    call.make_room((channels, *windows.kernel), np.dtype(np.float32))
     ones = call.constant(np.ones((channels, 1, *windows.kernel), np.float32))
-    powers = call.add("Abs", x) if order == 1 else call.add("Mul", x, x)
+    powers = _power(call, x, order)
     total = on_planes(call, powers, lambda plane: call.add("Conv", plane, ones, **attrs))
-    return total if order == 1 else call.add("Sqrt", total)
+    return _root(call, total, order)
 
 
-def _check_order(call: Call, order: int) -> None:
-    if order not in (1, 2):
-        raise call.unsupported(f"of order {order} is not supported; 1 and 2 are")
+def _order(call: Call) -> int:
+    order = call.attr_int("p", 2)
+    if not 1 <= order <= 100:
+        raise call.error(f"has order {order}")
+    return order
+
+
+def _power(call: Call, x: Value, order: int) -> Value:
+    """|x|^order."""
+    if order == 2:
+        return call.add("Mul", x, x)
+    size = call.add("Abs", x)
+    return size if order == 1 else call.add("Pow", size, call.like(x, order))
+
+
+def _root(call: Call, x: Value, order: int) -> Value:
+    if order <= 2:
+        return x if order == 1 else call.add("Sqrt", x)
+    return call.add("Pow", x, call.like(x, 1 / order))
 
 
 def _global(op: str) -> Importer:
@@ -119,11 +142,14 @@ def _global(op: str) -> Importer:
 
 
 def _global_lp_pool(call: Call) -> Value:
-    order = call.attr_int("p", 2)
-    _check_order(call, order)
-    value = _global(f"ReduceL{order}")(call)
-    assert isinstance(value, Value)
-    return value
+    x, order = call.input(0), _order(call)
+    if len(x.shape) < 3:
+        raise call.error(f"needs an input of 3 or more axes, but it has {len(x.shape)}")
+    axes = tuple(range(2, len(x.shape)))
+    if order <= 2:
+        return call.add(f"ReduceL{order}", x, axes=axes, keepdims=True)
+    total = call.add("ReduceSum", _power(call, x, order), axes=axes, keepdims=True)
+    return _root(call, total, order)
 
 
 POOLING: dict[str, Importer] = {

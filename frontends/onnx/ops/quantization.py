@@ -39,6 +39,7 @@ def _blocks(call: Call, value: Value, x: Value, axis: int, block: int) -> Value:
             f"has blocks of {block} and an input of shape {dims(x.shape)}, but a scale or zero "
             f"point of shape {dims(value.shape)}"
         )
+    call.make_room((x.shape[axis],), np.dtype(np.int64))
     index = call.constant(np.arange(x.shape[axis], dtype=np.int64) // block)
     return call.add("Gather", value, index, axis=axis)
 
@@ -64,12 +65,22 @@ def _quantize(call: Call) -> Value:
     """round(x / scale) + zero point, held within the range of the type."""
     x = call.cast(call.input(0), DType.F32)
     scale = call.cast(call.input(1), DType.F32)
-    to, (low, high) = _target(call)
+    to, limits = _target(call)
     y = call.add("Round", call.add("Div", x, _parameter(call, scale, x)))
-    zero = _zero_point(call, x)
+    return held(call, y, _zero_point(call, x), to, limits)
+
+
+def held(
+    call: Call, y: Value, zero: Value | None, to: DType, limits: tuple[int, int] | None = None
+) -> Value:
+    """The integers ``y`` + zero point as ``to``, those out of range at its limits."""
+    if limits is None:
+        info = np.iinfo(to.numpy)
+        limits = info.min, info.max
     if zero is not None:
-        y = call.add("Add", y, zero)
-    return call.cast(call.add("Clip", y, min=float(low), max=float(high)), to)
+        y = call.add("Add", y, call.cast(zero, DType.F32))
+    low, high = map(float, limits)
+    return call.cast(call.add("Clip", y, min=low, max=high), to)
 
 
 def _target(call: Call) -> tuple[DType, tuple[int, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.ir.graph import Value
 from bnnc.ir.types import DType
@@ -71,13 +73,14 @@ def _arg(call: Call) -> Value:
 def _top_k(call: Call) -> tuple[Value, ...]:
     x = call.input(0)
     k = call.attr_int("k") if call.version < 10 else call.number(1, "k")
-    return call.add_all(
+    values, indices = call.add_all(
         "TopK",
-        x,
+        call.narrow_as_float(x),
         axis=call.axis(call.attr_int("axis", -1), len(x.shape)),
         k=int(k),
         largest=call.attr_flag("largest", True),
     )
+    return call.cast(values, x.dtype), indices
 
 
 def _softmax(call: Call) -> Value:
@@ -91,6 +94,23 @@ def _softmax(call: Call) -> Value:
         return call.add(call.op, x, axis=axis)
     flat = call.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
     return call.reshape(call.add(call.op, flat, axis=1), x.shape)
+
+
+def _hardmax(call: Call) -> Value:
+    """1 at the first of the largest elements; before version 13 everything from ``axis`` on is one
+    axis."""
+    x = call.input(0)
+    rank = len(x.shape)
+    axis = call.axis(call.attr_int("axis", -1 if call.version >= 13 else 1), rank)
+    flat = x
+    if call.version < 13:
+        flat, axis = call.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))), 1
+    best = call.add("ArgMax", flat, axis=axis, keepdims=True)
+    size = flat.shape[axis]
+    call.make_room((size,), np.dtype(np.int64))
+    count = np.arange(size).reshape(size, *(1 for _ in flat.shape[axis + 1 :]))
+    hit = call.add("Equal", best, call.constant(count))
+    return call.reshape(call.cast(hit, x.dtype), x.shape)
 
 
 REDUCTION: dict[str, Importer] = {
@@ -114,5 +134,6 @@ REDUCTION: dict[str, Importer] = {
     "TopK": _top_k,
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
+    "Hardmax": _hardmax,
 }
 """Importers by operator."""

@@ -313,6 +313,7 @@ def _apply(call: Call, x: Value, axes: Sequence[Axis], rule: Rule, extrapolation
         pair = sorted(tables)[-2:]
         x = _resize_pair(call, x, {number: tables.pop(number) for number in pair})
     if extrapolation and outside:
+        call.make_room(shape, np.dtype(bool))
         mask = np.zeros(shape, bool)
         for number, made in outside.items():
             mask |= made.outside.reshape([-1 if i == number else 1 for i in range(len(shape))])
@@ -336,10 +337,13 @@ def _resize_pair(call: Call, x: Value, tables: Mapping[int, Table]) -> Value:
         plane = call.reshape(moved, (1, math.prod(x.shape[n] for n in others), *sizes))
     along = [tables.get(number) or Table.identity(x.shape[number]) for number in pair]
     y, z = [Table.identity(1), *along][-2:]
+    if all((made.weight == 1).all() for made in tables.values()):  # picks elements, as they are
+        plane = call.narrow_as_float(plane)
     resized = call.add(
         "Resize", plane, out_h=len(y.index), out_w=len(z.index),
         iy=y.index, ix=z.index, wy=y.weight, wx=z.weight,
     )  # fmt: skip
+    resized = call.cast(resized, x.dtype)
     shape = [x.shape[number] for number in others] + [len(made.index) for made in along]
     return call.transpose(call.reshape(resized, shape), np.argsort(perm).tolist())
 

@@ -1,0 +1,221 @@
+"""The examples work as they stand, run as their users would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bnnc
+from bnnc.zoo.shapes import LABELS, draw_scene
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HEIGHT, WIDTH = 96, 128
+
+
+def run(*command: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command and keep what it prints."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, env=environment
+    )
+    if check:
+        assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def python(script: str, *arguments: object, cwd: Path, check: bool = True):
+    return run(sys.executable, EXAMPLES / script, *arguments, cwd=cwd, check=check)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Path:
+    return Path(str(resources.files("bnnc.data") / "shapes.png"))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("library") / "shapes.so"
+    bnnc.compile(Path(str(resources.files("bnnc.data") / "shapes.onnx")), path, threads=1)
+    return path
+
+
+def test_detecting_takes_ten_lines(library: Path, picture: Path, tmp_path: Path) -> None:
+    assert len((EXAMPLES / "detect.py").read_text().splitlines()) <= 12
+    lines = python("detect.py", library, picture, cwd=tmp_path).stdout.splitlines()
+    assert len(lines) == 7
+    assert all(line.startswith(f"{picture}: ") for line in lines)
+
+
+@pytest.mark.slow
+def test_an_untrained_module_becomes_a_running_library(tmp_path: Path) -> None:
+    printed = python("from_torch.py", cwd=tmp_path).stdout
+    assert printed.count("binary\n") == 2
+    difference = float(printed.rsplit(":", 1)[1])
+    assert difference < 1e-4
+    assert (tmp_path / "network.so").exists()
+
+
+@pytest.mark.slow
+def test_a_c_program_finds_what_python_finds(picture: Path, library: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    shutil.copytree(EXAMPLES / "c", folder)
+    run("make", f"MODEL={resources.files('bnnc.data') / 'shapes.onnx'}", cwd=folder)
+    small = Image.open(picture).convert("RGB").resize((256, 192), Image.Resampling.BILINEAR)
+    small.save(folder / "picture.ppm")
+    printed = run("./detect", "picture.ppm", cwd=folder).stdout.splitlines()
+    boxes = bnnc.Detector(library, threads=1, max_iou=0.5)(np.asarray(small))
+    assert [int(line.split()[1]) for line in printed] == boxes.labels.tolist()
+    for line, corners in zip(printed, boxes.corners):
+        shown = json.loads(line[line.index("[") :])
+        np.testing.assert_allclose(np.clip(shown, 0, [256, 192, 256, 192]), corners, atol=0.51)
+
+
+@pytest.mark.slow
+def test_a_c_program_refuses_a_picture_of_another_size(tmp_path: Path, picture: Path) -> None:
+    folder = tmp_path / "c"
+    shutil.copytree(EXAMPLES / "c", folder)
+    run("make", f"MODEL={resources.files('bnnc.data') / 'shapes.onnx'}", cwd=folder)
+    Image.open(picture).save(folder / "picture.ppm")
+    refused = run("./detect", "picture.ppm", cwd=folder, check=False)
+    assert refused.returncode == 1 and "256 x 192" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_is_searched_by_a_cluster_and_taken_up_again(
+    library: Path, picture: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pictures, results = tmp_path / "pictures", tmp_path / "results"
+    pictures.mkdir()
+    for index in range(3):
+        shutil.copy(picture, pictures / f"{index}.png")
+    (pictures / "damaged.png").write_bytes(b"no picture")
+    command = ("detect_cluster.py", library, pictures, results, "--actors", 1)
+    first = python(*command, cwd=tmp_path).stdout
+    assert "4 pictures, 0 done before" in first
+    assert "4 results, 21 detections, 1 unreadable" in first
+    (results / "cut_short.parquet").write_bytes(b"PAR1")
+    shutil.copy(picture, pictures / "new.png")
+    again = python(*command, cwd=tmp_path).stdout
+    assert "5 pictures, 4 done before" in again
+    rows = parquet.read_table(results).to_pylist()
+    assert sorted(Path(row["path"]).name for row in rows) == sorted(
+        path.name for path in pictures.iterdir()
+    )
+    assert {len(row["corners"]) for row in rows if row["error"] is None} == {7}
+
+
+def write_scenes(root: Path, split: str, seeds: range) -> None:
+    """A Pascal VOC folder of drawn pictures."""
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        scene = draw_scene(seed, HEIGHT, WIDTH)
+        Image.fromarray(scene.pixels).save(root / f"JPEGImages/{seed}.jpg", quality=95)
+        objects = "".join(
+            f"<object><name>{LABELS[label]}</name><bndbox><xmin>{x0 + 1}</xmin>"
+            f"<ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+            for label, (x0, y0, x1, y1) in zip(scene.labels, scene.boxes)
+        )
+        (root / f"Annotations/{seed}.xml").write_text(f"<annotation>{objects}</annotation>")
+    (root / f"ImageSets/Main/{split}.txt").write_text("".join(f"{seed}\n" for seed in seeds))
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("scenes")
+    write_scenes(root, "train", range(16))
+    write_scenes(root, "val", range(100, 104))
+    return root
+
+
+TRAIN = (
+    *("--recipe", "small", "--size", f"{HEIGHT}x{WIDTH}", "--encoder", "qn([1x16,1x32])"),
+    *("--decoder", "tp2([16])", "--head", "h(16)", "--threads", 1, "--every", 1),
+)
+
+
+def train(scenes: Path, out: Path, epochs: int, *more: object) -> tuple[object, ...]:
+    """The command of a training run."""
+    data = ("--train", f"{scenes}:train", "--val", f"{scenes}:val")
+    return (EXAMPLES / "train.py", *data, *TRAIN, "--epochs", epochs, "--out", out, *more)
+
+
+@pytest.mark.slow
+def test_a_training_run_that_was_killed_ends_as_if_it_had_not_been(
+    scenes: Path, tmp_path: Path
+) -> None:
+    run(sys.executable, *train(scenes, tmp_path / "whole" / "run", 3), cwd=tmp_path)
+    command = [str(part) for part in (sys.executable, *train(scenes, tmp_path / "cut" / "run", 3))]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = tmp_path / "cut" / "run" / "last.pt"
+    while not last.exists() and killed.poll() is None:
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    run(sys.executable, *command[1:], cwd=tmp_path)
+    whole, cut = (
+        (tmp_path / name / "run" / "model.onnx").read_bytes() for name in ("whole", "cut")
+    )
+    assert whole == cut
+
+
+@pytest.mark.slow
+def test_a_training_run_leaves_a_model_a_log_pictures_and_checkpoints(
+    scenes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run(sys.executable, *train(scenes, out, 2), cwd=tmp_path)
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {"last.pt", "best.pt", "log.jsonl", "model.onnx"} <= names
+    assert {"pictures/epoch-0001.png", "pictures/epoch-0002.png"} <= names
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == [1, 2]
+    assert log[1]["loss"] < log[0]["loss"]
+    session = bnnc.compile(out / "model.onnx", tmp_path / "model.so", threads=1)
+    assert session.get_inputs()[0].shape[2:] == [HEIGHT, WIDTH]
+    other = run(sys.executable, *train(scenes, out, 2, "--seed", 1), cwd=tmp_path, check=False)
+    assert other.returncode == 1
+    assert "other settings" in other.stderr and "Traceback" not in other.stderr
+
+
+@pytest.mark.slow
+def test_a_float_run_can_be_binarised_part_by_part(scenes: Path, tmp_path: Path) -> None:
+    start = tmp_path / "float"
+    run(sys.executable, *train(scenes, start, 1, "--float"), cwd=tmp_path)
+    out = tmp_path / "part"
+    more = ("--start", start / "last.pt", "--binary-scales", "2")
+    run(sys.executable, *train(scenes, out, 1, *more), cwd=tmp_path)
+    statistics = bnnc.stats(out / "model.onnx")
+    binary = [layer.name for layer in statistics.layers if layer.binary]
+    assert binary == ["encoder.1.block.0.conv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train", "nowhere:train"], "nowhere"),
+        (["--train", "nowhere"], "names no split"),
+        (["--train", "x:y", "--size", "big"], "no size"),
+        (["--train", "x:y", "--epochs", "0"], "above zero"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    refused = python("train.py", *arguments, "--out", "run", cwd=tmp_path, check=False)
+    assert refused.returncode == 1
+    assert message in refused.stderr and refused.stderr.count("\n") == 1
