@@ -187,3 +187,40 @@ def test_quant_with_another_rounding_is_refused() -> None:
     )
     with pytest.raises(UnsupportedError, match="y: Quant has rounding mode 'HALF_UP'"):
         load(model)
+
+
+@pytest.mark.parametrize(("layout", "axis"), [("NCHW", 1), ("NHWC", 3)])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_multi_threshold(layout: str, axis: int, channels: int) -> None:
+    """FINN's activations: how many of its channel's thresholds an element reaches."""
+    domain = "finn.custom_op.general"
+    x, thresholds = normal(1, 2, 4, 3, 4), np.sort(normal(2, channels, 3), 1)
+    attrs = {"out_scale": 2.0, "out_bias": -3.0, "data_layout": layout, "out_dtype": "INT4"}
+    node = helper.make_node("MultiThreshold", ["x", "t"], ["y"], domain=domain, **attrs)
+    inputs = [info("x", shape=[2, 4, 3, 4])]
+    model = model_of([node], inputs, ["y"], {"t": thresholds}, domains={domain: 1})
+    shape = [1] * 4
+    shape[axis] = channels
+    reached = sum(x >= thresholds[:, i].reshape(shape) for i in range(3))
+    np.testing.assert_array_equal(by_bnnc(model, {"x": x})[0], reached * 2.0 - 3.0)
+
+
+def test_one_threshold_for_each_channel_makes_two_values() -> None:
+    domain = "qonnx.custom_op.general"
+    attrs = {"out_scale": 2.0, "out_bias": -1.0, "out_dtype": "BIPOLAR"}
+    node = helper.make_node("MultiThreshold", ["x", "t"], ["y"], domain=domain, **attrs)
+    inputs = [info("x", shape=[1, 4, 2, 2])]
+    model = model_of([node], inputs, ["y"], {"t": normal(2, 4, 1)}, domains={domain: 1})
+    graph = load(model)
+    assert ops_of(graph) == ["GreaterOrEqual", "Where"]
+    assert set(by_bnnc(model, {"x": normal(1, 1, 4, 2, 2)})[0].ravel()) == {-1.0, 1.0}
+
+
+def test_trunc_drops_the_lowest_bits() -> None:
+    domain = "qonnx.custom_op.general"
+    node = helper.make_node("Trunc", ["x", "s", "z", "i", "o"], ["y"], domain=domain)
+    numbers = {"s": 0.5, "z": 0.0, "i": 8.0, "o": 6.0}
+    constants = {name: np.array(number, np.float32) for name, number in numbers.items()}
+    model = model_of([node], [info("x", shape=[4])], ["y"], constants, domains={domain: 1})
+    x = np.array([1.5, 3.5, 4.0, -0.5], np.float32)  # 3, 7, 8 and -1 halves
+    assert by_bnnc(model, {"x": x})[0].tolist() == [0.0, 0.5, 1.0, -0.5]
