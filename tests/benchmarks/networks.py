@@ -5,7 +5,8 @@
 
 All engines run in turn in one process, batch 1, on as many processors as they have threads; each
 network and number of threads has a process of its own. Prints a table in Markdown: median
-milliseconds, and their ratio to onnxruntime's, which ran beside. What is not installed, or computes
+milliseconds, their ratio to onnxruntime's median, which ran beside, and the ratio of the shortest
+runs of both, which neighbours on a shared machine disturb less. What is not installed, or computes
 wrongly, is named below it. To measure everything: ``pip install 'bnnc[bench,zoo]' ncnn
 larq-compute-engine 'numpy<2'`` (Larq Compute Engine takes no arrays of a later numpy).
 """
@@ -93,7 +94,9 @@ def measure(job: Job) -> dict[str, Any]:
     times = {timing.name: timing.document() for timing in timings}
     if BASELINE in times:
         for said in times.values():
-            said["ratio"] = said["median_ms"] / times[BASELINE]["median_ms"]
+            for figure in ("median", "best"):
+                ours, theirs = said[f"{figure}_ms"], times[BASELINE][f"{figure}_ms"]
+                said[f"{figure}_ratio"] = ours / theirs
     return {
         "model": job.file.stem,
         "threads": job.threads,
@@ -150,7 +153,9 @@ def table(results: Sequence[Mapping[str, Any]], about: Mapping[str, Any], size: 
     for result in results:
         where = f"{result['model']}, threads {result['threads']}"
         for name, said in result["times"].items():
-            ratio = f" ({said['ratio']:.3f})" if "ratio" in said else ""
+            ratio = ""
+            if "median_ratio" in said:
+                ratio = f" ({said['median_ratio']:.3f}, {said['best_ratio']:.3f})"
             row = cells.setdefault((result["threads"], name), {})
             row[result["model"]] = f"{said['median_ms']:.1f}{ratio}"
         for name, reason in result["left_out"].items():
@@ -163,7 +168,7 @@ def table(results: Sequence[Mapping[str, Any]], about: Mapping[str, Any], size: 
         f"`{about['command']}`",
         "",
         f"Batch 1, {size}x{size}, medians of {rounds[0]} to {rounds[-1]} alternate runs in ms"
-        " (ratio to onnxruntime).",
+        " (ratio to onnxruntime's, of medians and of shortest runs).",
         "",
         f"| | threads | {' | '.join(models)} |",
         f"|---|---|{'---|' * len(models)}",
