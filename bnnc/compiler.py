@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,38 +82,39 @@ def build(
 ) -> Compilation:
     """Compile a model and report on it. Arguments and errors are those of :func:`compile`."""
     start = time.perf_counter()
-    graph, report = reference_graph(
-        model,
-        example_inputs=example_inputs,
-        shapes=shapes,
-        sign_zero=sign_zero,
-        input_u8=input_u8,
-        dump_passes=dump_passes,
-    )
-    if require_binary:
-        _require_binary(report)
-    decoder = codegen.find_decoder(graph, decode)
-    conventions = {c: statistics(graph, c).document() for c in ("paper", "executed")}
-    options = passes.PassOptions(sign_zero=sign_zero, input_u8=input_u8)
-    lowering = passes.run(graph, passes.LOWERING, options=options, dump_dir=_path(dump_passes))
-    generated = codegen.generate(
-        graph,
-        {
-            "abi": ABI_VERSION,
-            "bnnc": VERSION,
-            "name": graph.name,
-            "compiled": {
-                "target": toolchain.resolve(target).name,
-                "isas": list(toolchain.resolve(target).isas),
-                "sign_zero": sign_zero,
-                "sign_zero_nodes": report.sign_zero_nodes,
-                "input_u8": input_u8,
-                "model_sha256": _digest(model),
+    with _naming(model):
+        graph, report = reference_graph(
+            model,
+            example_inputs=example_inputs,
+            shapes=shapes,
+            sign_zero=sign_zero,
+            input_u8=input_u8,
+            dump_passes=dump_passes,
+        )
+        if require_binary:
+            _require_binary(report)
+        decoder = codegen.find_decoder(graph, decode)
+        conventions = {c: statistics(graph, c).document() for c in ("paper", "executed")}
+        options = passes.PassOptions(sign_zero=sign_zero, input_u8=input_u8)
+        lowering = passes.run(graph, passes.LOWERING, options=options, dump_dir=_path(dump_passes))
+        generated = codegen.generate(
+            graph,
+            {
+                "abi": ABI_VERSION,
+                "bnnc": VERSION,
+                "name": graph.name,
+                "compiled": {
+                    "target": toolchain.resolve(target).name,
+                    "isas": list(toolchain.resolve(target).isas),
+                    "sign_zero": sign_zero,
+                    "sign_zero_nodes": report.sign_zero_nodes,
+                    "input_u8": input_u8,
+                    "model_sha256": _digest(model),
+                },
+                "statistics": conventions,
             },
-            "statistics": conventions,
-        },
-        decoder,
-    )
+            decoder,
+        )
     sources = toolchain.Sources(
         codegen.source(generated, embed_weights=emit == "c"), generated.weights
     )
@@ -201,6 +203,15 @@ def _digest(model: Model) -> str:
     if isinstance(model, bytes):
         return hashlib.sha256(model).hexdigest()
     return ""
+
+
+@contextlib.contextmanager
+def _naming(model: Model) -> Iterator[None]:
+    """Errors about the model name its file."""
+    try:
+        yield
+    except ModelError as error:
+        raise error.at(file=model if isinstance(model, (str, os.PathLike)) else None) from None
 
 
 def _path(folder: str | os.PathLike[str] | None) -> Path | None:

@@ -25,6 +25,12 @@ from bnnc.frontends.onnx.text import listing, quote
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType
 
+DAMAGED = "export the model anew, or ask onnx.checker about it"
+"""What to do about a model that is wrong, where nothing better is known."""
+
+BEYOND = "end the model before this node, or export it another way"
+"""What to do about a model that is right but not supported, where nothing better is known."""
+
 OLDEST = 7
 """The oldest version of the standard operator set that is read."""
 
@@ -52,11 +58,15 @@ def load(
         UnsupportedError: if it uses something bnnc cannot compile.
         InputError: if ``shapes`` contradicts the model.
     """
-    found = read(source)
+    file = None
     try:
+        found = read(source)
+        file = found.file
         return _load(found, shapes)
     except BnncError as error:
-        raise error.at(file=found.file) from None
+        if error.hint is None and isinstance(error, ModelError):
+            error.hint = BEYOND if isinstance(error, UnsupportedError) else DAMAGED
+        raise error.at(file=file) from None
 
 
 def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> Graph:

@@ -167,6 +167,12 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "cannot make 2147483647 of axis 2",
     ),
     "sparse": (sparse, "more than 2^31"),
+    "no kernel": (
+        lambda: model(
+            [node("TopK", ["i", "k"], ["y", "z"]), node("Cast", ["x"], ["i"], to=7)], {"k": ints(2)}
+        ),
+        "y: TopK works on i64 elements",
+    ),
     "functions": (laughs, "more than 100000 nodes"),
     "doubling": (doubling, "more than 2^31"),
     "topk": (
@@ -206,5 +212,6 @@ def test_hostile_models_are_refused_in_one_line(
     path, code, text = answers[name]
     assert code == 1, (code, text)
     assert text.startswith(f"bnnc: error: {path}: ") and text.count("\n") == 1
+    assert "; " in text, "it does not say what to do"
     assert HOSTILE[name][1] in text
     assert sorted(path.parent.glob(f"{path.name}*")) == [path]

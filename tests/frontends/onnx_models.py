@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from bnnc.frontends.onnx import load
+from bnnc.frontends.onnx.load import BEYOND, DAMAGED
 from bnnc.ir import interpreter
 from bnnc.ir.graph import Graph
 
@@ -166,3 +167,8 @@ def assert_node_agrees(
 def ops_of(graph: Graph) -> list[str]:
     """The ops of a graph's nodes."""
     return [node.op.name for node in graph.nodes()]
+
+
+def told(error: BaseException) -> str:
+    """What an error says, without the advice that is given where nothing better is known."""
+    return str(error).removesuffix(f"; {DAMAGED}").removesuffix(f"; {BEYOND}")

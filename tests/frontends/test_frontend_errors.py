@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper
-from onnx_models import info, load, model_of, normal, one_node
+from onnx_models import info, load, model_of, normal, one_node, told
 
 from bnnc.errors import BnncError, ModelError, UnsupportedError
 
@@ -27,7 +27,8 @@ def refusal(source: Any, kind: type[BnncError] = ModelError) -> str:
     text = str(caught.value)
     assert text.isprintable()
     assert len(text) < 600
-    return text
+    assert "; " in text, "it does not say what to do"
+    return told(caught.value)
 
 
 def sound_model() -> onnx.ModelProto:

@@ -36,7 +36,9 @@ def choose(node: Node) -> Kernel:
         if kernel.fits(node):
             return kernel
     reason = candidates[0].otherwise if candidates else "has no compiled form"
-    raise UnsupportedError(f"{node.op.name} {reason}", node=node.title)
+    raise UnsupportedError(
+        f"{node.op.name} {reason}", node=node.title, hint="end the model before this node"
+    )
 
 
 __all__ = ["KERNELS", "Kernel", "choose"]
