@@ -20,6 +20,9 @@ FEWEST = 8
 _ENOUGH = 64
 """Fewer weights than this do not tell what they were meant to be."""
 
+_CLOSE = 0.05
+"""|Weights| that differ by less than this were meant to be one number."""
+
 
 @dataclass(frozen=True, eq=False)
 class TwoValued:
@@ -143,6 +146,9 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
     rows = weights.reshape(weights.shape[0], -1)
     if not np.isfinite(rows).all():
         return "its weights are not all finite", False
+    spread = _spread(np.abs(rows))
+    if spread < _CLOSE and rows.size >= _ENOUGH:
+        return f"its weights are opposite numbers only to within {100 * spread:.2g} %", True
     if _scaled_by_input(np.abs(weights)):
         return "its weights have another scale for each input channel", True
     counts, even = set(), True
@@ -160,6 +166,12 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
         values = "value" if len(overall) == 1 else "values"
         return f"its weights take {len(overall)} {values}", near
     return f"its weights take {max(counts)} values in a channel", near
+
+
+def _spread(magnitudes: np.ndarray) -> float:
+    """How far |weights| differ in a channel, relative to the largest, at most."""
+    least, most = magnitudes.min(axis=1), magnitudes.max(axis=1)
+    return float(((most - least) / np.where(most > 0, most, 1)).max())
 
 
 def _scaled_by_input(magnitudes: np.ndarray) -> bool:

@@ -410,6 +410,19 @@ def test_noise_of_a_straight_through_estimator_in_weights_is_tolerated() -> None
     np.testing.assert_allclose(found.scale, alpha, rtol=1e-6)
 
 
+def test_noise_of_a_straight_through_estimator_scales_with_a_folded_batch_norm() -> None:
+    rng = np.random.default_rng(0)
+    latent = (rng.standard_t(2, (8, 16, 3, 3)) * 0.01).astype(np.float32)
+    alpha = np.abs(latent).mean((1, 2, 3), keepdims=True)
+    clipped = np.clip(latent, -1, 1)
+    noisy = (np.sign(latent) * alpha - clipped) + clipped
+    gamma = np.float32([30, -30, 3, 0.1, 7, -8, 100, 1]).reshape(8, 1, 1, 1)
+    found = two_valued(noisy * gamma)
+    assert found is not None
+    np.testing.assert_array_equal(found.signs, latent * gamma > 0)
+    np.testing.assert_allclose(found.scale, np.abs(alpha * gamma).reshape(-1), rtol=1e-5)
+
+
 @pytest.mark.parametrize("change", [1e-4, 0.5, -1])
 def test_a_weight_of_another_magnitude_is_not_noise(change: float) -> None:
     weights = random_signs(4, 4, 3, 3) * np.float32(0.1)
@@ -514,6 +527,24 @@ REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
         lambda m: m("Conv", m("Sign", m.x, zero=1), np.tile(UNEVEN, (16, 1, 1, 1))),
         True,
         "its weights take two values that are not opposite",
+    ),
+    "almost opposite": (
+        lambda m: m(
+            "Conv",
+            m("Relu", m.x),
+            random_signs(4, 4, 3, 3) * np.linspace(0.99, 1, 36).reshape(4, 3, 3),
+        ),
+        True,
+        "its input takes any value: it comes from Relu 'Relu'",
+    ),
+    "signs, and weights almost opposite": (
+        lambda m: m(
+            "Conv",
+            m("Sign", m.x, zero=1),
+            random_signs(4, 4, 3, 3) * np.linspace(0.99, 1, 36).reshape(4, 3, 3),
+        ),
+        True,
+        "its weights are opposite numbers only to within 1 %",
     ),
     "scales of the input channels": (
         lambda m: m(
