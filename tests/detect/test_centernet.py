@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnc.detect.boxes import Boxes, iou
@@ -99,6 +99,7 @@ def test_a_size_below_zero_is_none() -> None:
     assert Decoder.of(METADATA)(y).corners.tolist() == [[4, 0, 4, 8]]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.sampled_from((0.0, 0.3, 0.5, 1.0)), st.randoms())
 def test_suppression_keeps_the_best_of_what_overlaps(
     count: int, max_iou: float, random: object

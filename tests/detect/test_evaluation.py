@@ -187,6 +187,7 @@ def test_true_boxes_as_detections_are_perfect(shared_data: Path) -> None:
     assert result.pictures == len(data) and result.area > 0.99
 
 
+@settings(deadline=None)
 @given(st.lists(boxes(), min_size=1, max_size=4), st.lists(boxes(), min_size=1, max_size=4))
 def test_overlap_is_that_of_pixels(a: list, b: list) -> None:
     def pixels(box: tuple[int, int, int, int]) -> set[tuple[int, int]]:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -59,6 +59,7 @@ def test_pillows_bilinear_filter_resizes() -> None:
     np.testing.assert_array_equal(resized(pixels, 30, 20), np.asarray(expected))
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(1, 50),
     width=st.integers(1, 50),
@@ -77,6 +78,7 @@ def test_boxes_come_back_to_where_they_were(
     )
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40))
 def test_a_plain_picture_stays_plain_at_any_size(rows: int, columns: int) -> None:
     assert (resized(np.full((13, 7, 3), 100, np.uint8), rows, columns) == 100).all()
