@@ -98,7 +98,7 @@ def test_insisting_on_binary_makes_the_first_reason_an_error(model: Path, tmp_pa
     with pytest.raises(ModelError) as failure:
         bnnc.compile(model, tmp_path / "m.so", require_binary=True)
     assert str(failure.value) == (
-        "ternary: is not binary: its weights take 3 values (and 6 more); "
+        f"{model}: ternary: is not binary: its weights take 3 values (and 6 more); "
         "compile without --require-binary to keep it float"
     )
     assert not (tmp_path / "m.so").exists()

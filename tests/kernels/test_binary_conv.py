@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bnnc.codegen.packing import bits
 from bnnc.ir.epilogue import COMPARES, Step, run_steps
 from bnnc.ir.graph import Node
-from bnnc.ir.layout import BITS_NHWC, BITS_PLANAR, pack, stored_bytes, unpack
+from bnnc.ir.layout import BITS_NHWC, BITS_PLANAR, pack, planar_first_row, stored_bytes, unpack
 from bnnc.ir.types import DType, TensorType
 
 RAW: tuple[str, ...] = ()
@@ -137,7 +137,8 @@ class Case:
         per_plane = planes.reshape(
             -1, stored_bytes(TensorType(DType.B1, (1, 1, height, width)), BITS_PLANAR)
         )
-        last = per_plane[:, 64 + 2 * row - 1 : 64 + (height + 1) * row : row]
+        first = planar_first_row(width)
+        last = per_plane[:, first + row - 1 : first + height * row : row]
         last ^= self.rng.integers(0, 256, last.shape, np.uint8) & np.uint8(0xFF << width % 8 & 0xFF)
 
     def _make_steps(self) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bnnc.ir.epilogue import Step, run_steps
 from bnnc.ir.graph import Node
-from bnnc.ir.layout import LAYOUTS, stored_bytes, unpack
+from bnnc.ir.layout import LAYOUTS, planar_first_row, stored_bytes, unpack
 from bnnc.ir.types import DType, TensorType
 
 BITS = LAYOUTS[1:]
@@ -158,9 +158,10 @@ def test_planar_bits_are_surrounded_by_ones(isa: Isa, width: int) -> None:
     isa.run("map_f32", Arguments("bnnc_map_args", batch=2, x=x, epilogue=epilogue), [0.5])
     row = -(-width // 8)
     planes = out.check().reshape(6, -1)
-    inside = planes[:, 64 + row : 64 + 6 * row]
-    assert (planes[:, : 64 + row] == 0xFF).all()
-    assert (planes[:, 64 + 6 * row :] == 0xFF).all()
+    first, behind = planar_first_row(width), planar_first_row(width) + 5 * row
+    inside = planes[:, first:behind]
+    assert (planes[:, :first] == 0xFF).all()
+    assert (planes[:, behind:] == 0xFF).all()
     bits = np.unpackbits(inside.reshape(6, 5, row), axis=2, bitorder="little")
     assert not bits[..., :width].any()
     assert bits[..., width:].all()

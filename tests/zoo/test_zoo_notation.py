@@ -26,6 +26,10 @@ def test_a_decoder_reads_back_as_written(kernel: int, features: list[int]) -> No
     assert Decoder.parse(str(decoder)) == decoder
 
 
+def test_scales_of_quicknet_may_have_no_blocks() -> None:
+    assert Encoder.parse("qn([0x32,2x64])").scales == ((0, 32), (2, 64))
+
+
 def test_spaces_do_not_matter() -> None:
     assert str(Encoder.parse("qn( [ 4 x 64, 2x128 ] )")) == "qn([4x64,2x128])"
 
@@ -37,7 +41,7 @@ def test_spaces_do_not_matter() -> None:
         (Encoder.parse, "xx([4x64])"),
         (Encoder.parse, "qn([])"),
         (Encoder.parse, "qn([4x64]"),
-        (Encoder.parse, "qn([0x64])"),
+        (Encoder.parse, "rn([0x64])"),
         (Encoder.parse, "qn([4x66])"),
         (Encoder.parse, "qn([4x99999999999])"),
         (Decoder.parse, "tp([32])"),
