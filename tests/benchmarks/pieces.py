@@ -18,9 +18,35 @@ import onnx
 import onnx.utils
 
 from bnnc import compiler
-from bnnc.ir.binary import Packing, verdicts
+from bnnc.ir.binary import verdicts
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.interpreter import evaluate
+from bnnc.ir.packing import Packing
+
+
+@dataclass(frozen=True, eq=False)
+class Signs:
+    """What a binary convolution of signs with signs is made of.
+
+    Attributes:
+        signs: bool [OC, IC, KH, KW], of the weights.
+        alpha: float32 [OC], what the sums are multiplied by.
+        pads: top, left, bottom, right.
+        pad: -1, 0 or 1, what a padded tap holds.
+    """
+
+    signs: np.ndarray
+    alpha: np.ndarray
+    pads: tuple[int, int, int, int]
+    pad: int
+
+    @classmethod
+    def of(cls, packing: Packing) -> Signs:
+        """Those of a layer whose values are opposite, as all of the paper's are."""
+        weights, pad = packing.weights, packing.pad
+        assert pad is not None and not packing.middle.any() and not weights.offset.any()
+        alpha = (packing.half * weights.scale).astype(np.float32)
+        return cls(weights.signs, alpha, packing.pads, pad)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +57,13 @@ class Layer:
         kind: BinaryConv, else the name of ``node``'s op.
         inputs: the tensors it reads; of a binary convolution, the one whose signs (+1 where it is
             at least 0) flow into it.
-        packing: a binary convolution's signs and padding.
+        packing: of a binary convolution.
     """
 
     kind: str
     node: Node
     inputs: tuple[Value, ...]
-    packing: Packing | None = None
+    packing: Signs | None = None
 
     @property
     def output(self) -> Value:
@@ -122,7 +148,8 @@ def network(path: Path) -> Piece:
             inputs = tuple(v for v in node.inputs if v is not None and not v.is_constant)
             layers[value] = Layer(node.op.name, node, inputs)
         else:
-            layers[value] = Layer("BinaryConv", node, (_signed(packing.source),), packing)
+            source = (_signed(packing.source),)
+            layers[value] = Layer("BinaryConv", node, source, Signs.of(packing))
         pending.extend(layers[value].inputs)
     ordered = (layers[v] for v in graph.values() if v in layers)
     return Piece(proto, graph, tuple(graph.inputs), tuple(graph.outputs), tuple(ordered))
