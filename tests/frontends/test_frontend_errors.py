@@ -294,6 +294,20 @@ def test_loops_are_refused(op: str) -> None:
     )
 
 
+@pytest.mark.parametrize("opset", [0, -1, 2**31, 2**63 - 1, -(2**63)])
+def test_absurd_versions(opset: int) -> None:
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], X, ["y"])
+    model.opset_import[0].version = opset
+    refusal(model)
+
+
+@pytest.mark.parametrize("op", ["LayerNormalization", "Resize", "GroupNormalization", "Attention"])
+@pytest.mark.parametrize("inputs", [[], ["x"]])
+def test_operators_newer_than_the_version_with_too_few_inputs(op: str, inputs: list[str]) -> None:
+    model = model_of([helper.make_node(op, inputs, ["y"])], X, ["y"], opset=9)
+    refusal(model)
+
+
 @pytest.mark.parametrize("opset", [1, 6, 1000])
 def test_versions_that_are_not_known(opset: int) -> None:
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], X, ["y"], opset=opset)
