@@ -294,6 +294,12 @@ def test_loops_are_refused(op: str) -> None:
     )
 
 
+@pytest.mark.parametrize("equation", ["Q\ny\x1b[2J", "nchw->nc\x00", "\u202eab->ba"])
+def test_an_equation_that_cannot_be_printed(equation: str) -> None:
+    node = helper.make_node("Einsum", ["x"], ["y"], equation=equation)
+    assert "Einsum" in refusal(model_of([node], X, ["y"]))
+
+
 @pytest.mark.parametrize("opset", [0, -1, 2**31, 2**63 - 1, -(2**63)])
 def test_absurd_versions(opset: int) -> None:
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], X, ["y"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bnnc.frontends.onnx.call import Call, Importer
-from bnnc.frontends.onnx.text import dims
+from bnnc.frontends.onnx.text import dims, quote
 from bnnc.ir.graph import Value
 
 _Labels = tuple[str, ...]
@@ -28,7 +28,7 @@ def _einsum(call: Call) -> Value:
     x, labels = _sum(call, x, labels, set(result))
     missing = [label for label in result if label not in labels]
     if any(sizes.get(label, 0) != 1 for label in missing):
-        raise call.error(f"has the equation '{call.attr_string('equation')[:60]}'")
+        raise call.error(f"has the equation {quote(call.attr_string('equation')[:60])}")
     present = [label for label in result if label in labels]
     x = call.transpose(x, [labels.index(label) for label in present])
     return call.reshape(x, [sizes[label] for label in result])
@@ -39,7 +39,7 @@ def _parse(call: Call, values: list[Value]) -> tuple[list[_Labels], _Labels]:
     equation = call.attr_string("equation").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
-    fault = call.error(f"has the equation '{equation[:60]}' for {len(values)} operands")
+    fault = call.error(f"has the equation {quote(equation[:60])} for {len(values)} operands")
     if len(terms) != len(values) or len(equation) > 1000:
         raise fault
     if any(not re.fullmatch(r"[A-Za-z]*(\.\.\.)?[A-Za-z]*", term) for term in [*terms, right]):
