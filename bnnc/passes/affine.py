@@ -10,12 +10,17 @@ from bnnc.passes.rewriting import channel_vector
 Affine = tuple[np.ndarray, np.ndarray]
 """Factor and summand of each channel, float64 [C]."""
 
+_MOST_CHANNELS = 1 << 22
+"""Of a node that is looked at: longer vectors of constants are no smaller than what they save."""
+
 
 def affine_of(node: Node, value: Value, axis: int = 1) -> Affine | None:
     """(a, b), if ``node`` computes a * value + b with constants that differ between the channels,
     along ``axis``, at most; else None."""
     rank, channels = len(value.shape), value.shape[axis]
     if not node.outputs or node.output.type != value.type or value.dtype.numpy != np.float32:
+        return None
+    if channels > _MOST_CHANNELS:
         return None
     one, nothing = np.ones(channels), np.zeros(channels)
     if node.op.name == "Neg":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from onnx import TensorProto, ValueInfoProto
 
-from bnnc.errors import InputError, ModelError, UnsupportedError
+from bnnc.errors import InputError, ModelError, UnsupportedError, printable
 from bnnc.frontends.onnx.tensors import DTYPES, type_name
 from bnnc.frontends.onnx.text import dims, listing, quote
 from bnnc.ir.types import DType, TensorType
@@ -144,6 +144,7 @@ def _show(sizes: Sequence[object]) -> str:
 
 def _example(name: str, sizes: _Declared | None) -> str:
     """An option that would do: open sizes as 512, or 1 for the batch."""
+    name = printable(name, 40)
     if sizes is None:
         return f"for example --shape {name}=1x3x512x512"
     filled = [

@@ -294,6 +294,14 @@ def test_loops_are_refused(op: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "??/\n#define x"])
+def test_an_open_shape_of_an_input_whose_name_cannot_be_printed(name: str) -> None:
+    model = model_of(
+        [helper.make_node("Relu", [name], ["y"])], [info(name, shape=["n", "m"])], ["y"]
+    )
+    assert "--shape" in refusal(model)
+
+
 @pytest.mark.parametrize("equation", ["Q\ny\x1b[2J", "nchw->nc\x00", "\u202eab->ba"])
 def test_an_equation_that_cannot_be_printed(equation: str) -> None:
     node = helper.make_node("Einsum", ["x"], ["y"], equation=equation)
