@@ -168,8 +168,33 @@ def test_padding_moves_behind_what_is_known_of_a_constant(
 
 
 @pytest.mark.parametrize(
+    ("form", "pads"),
+    [
+        (lambda n, x: n("Transpose", x, perm=(0, 3, 1, 2)), (0, 0, 0, 1, 0, 2, 0, 0)),
+        (lambda n, x: n("Reshape", x, shape=(8, 8, 8, 1)), (0, 1, 0, 0, 0, 0, 2, 0)),
+        (
+            lambda n, x: n("Transpose", n("Reshape", x, shape=(8, 1, 8, 8)), perm=(0, 3, 1, 2)),
+            (0, 0, 0, 1, 0, 2, 0, 0),
+        ),
+    ],
+)
+def test_padding_moves_behind_a_new_order_of_the_axes(
+    form: Callable[[Net, Value], Value], pads: tuple[int, ...]
+) -> None:
+    net = Net(1, 8, 7, 6)
+    graph = net.returns(form(net, net("Pad", net.x, pads=(0, 0, 1, 0, 0, 0, 0, 2), value=1.0)))
+    before = run(graph)
+    apply(graph, sink_pads)
+    (pad,) = (node for node in graph.nodes() if node.op.name == "Pad")
+    assert graph.outputs[0] is pad.output and pad.attrs["pads"] == pads
+    assert_close(run(graph), before)
+
+
+@pytest.mark.parametrize(
     "form",
     [
+        lambda n, x: n("Reshape", x, shape=(1, 64, 8)),
+        lambda n, x: n("Reshape", x, shape=(1, 8, 4, 2, 8)),
         lambda n, x: n("Mul", x, n.normal(8, 1, 1)),
         lambda n, x: n("Mul", x, n("Pad", n("Relu", n.x), pads=AROUND)),
         lambda n, x: n("Log", x),
