@@ -8,6 +8,7 @@ take two values in each output channel, so that its sums are sums of +-1 times +
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,12 @@ def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
     return found
 
 
+def part_of(node: Node, verdict: Verdict) -> Hashable:
+    """What tells the layers of the model apart: products that are equal in this are parts of one,
+    which was cut along its channels, or has a sum of its own for each phase of its output."""
+    return (node.name, node.op.name, verdict.binary) if node.name else node
+
+
 SIGN_ZERO = "ONNX Sign gives 0 at 0 (--sign-zero strict)"
 """The reason where everything else is fine."""
 
@@ -116,9 +123,9 @@ class _Judge:
         none = (0, 0, 0, 0)
         if node.op.name == "MatMul":
             axis = -1 if slot == 0 or len(x.shape) == 1 else -2
-            return x, *self._two(x, axis), none, 0.0
+            return x, *self._two(node, x, axis), none, 0.0
         if node.op.name == "ConvTranspose":
-            return x, *self._two(x, 1), none, 0.0
+            return x, *self._two(node, x, 1), none, 0.0
         pads: tuple[int, int, int, int] = node.attrs["pads"]
         padder = x.producer
         if pads_planes(padder) and (not any(pads) or padder.attrs["value"] == 0):
@@ -127,10 +134,10 @@ class _Judge:
             if two is not None:
                 top, left, bottom, right = (a + b for a, b in zip(pads, plane_pads(padder)))
                 return inner, *two, (top, left, bottom, right), padder.attrs["value"]
-        return x, *self._two(x, 1), pads, 0.0
+        return x, *self._two(node, x, 1), pads, 0.0
 
-    def _two(self, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray]:
-        """The two values of each channel of ``x``, or a complaint."""
+    def _two(self, node: Node, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two values of each channel of ``x``, which ``node`` reads, or a complaint."""
         two = two_values(self.domains, x, axis)
         if two is not None:
             return two
@@ -148,7 +155,7 @@ class _Judge:
         spoiler = self._spoilers.get(x)
         if spoiler is not None:
             raise _No(f"its input comes from {spoiler.op.name} {spoiler.title!r}", near=True)
-        raise _No(_real_input(x))
+        raise _No(_real_input(node, x))
 
     # ---- weights --------------------------------------------------------------------------
 
@@ -264,10 +271,15 @@ def _few_valued(domains: Domains, value: Value) -> bool:
     return value.dtype is DType.F32 and isinstance(domains.of(value), Finite)
 
 
-def _real_input(x: Value) -> str:
+def _real_input(reader: Node, x: Value) -> str:
     node = x.producer
-    while node.op.name in ("Reshape", "Transpose", "Slice", "Pad"):
+    while node.op.name in _CARRYING or (node.name == reader.name != "" and node.op.name in _OWN):
         node = node.operand(0).producer
     if node.op.name == "Input":
         return f"its input is the model's input {node.output.name!r}"
     return f"its input takes any value: it comes from {node.op.name} {node.title!r}"
+
+
+_CARRYING = ("Reshape", "Transpose", "Slice", "Pad")
+_OWN = ("Cast", "Sub")
+"""What an importer puts before a product of integers, under its name."""

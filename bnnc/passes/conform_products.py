@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from math import prod
 
 import numpy as np
 
-from bnnc.ir.binary import by_output, data_slot, verdicts
+from bnnc.ir.binary import Verdict, by_output, data_slot, part_of, verdicts
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import Report
 from bnnc.passes.rewriting import inherit
@@ -23,11 +24,15 @@ def conform_products(graph: Graph, report: Report) -> int:
     Each of the s * s phases of a transposed convolution's output is a convolution of the input
     with some of the weights. Where all have as many, one convolution computes all of them.
 
-    The verdicts in the report are those of the products as the model has them.
+    The verdicts in the report are those of the products as the model has them, one for each of its
+    layers.
     """
     changed = 0
     found = verdicts(graph)
-    report.verdicts = tuple(found.values())
+    by_layer: dict[Hashable, Verdict] = {}
+    for node, verdict in found.items():
+        by_layer.setdefault(part_of(node, verdict), verdict)
+    report.verdicts = tuple(by_layer.values())
     for node, verdict in found.items():
         if verdict.packing is None or node.op.name == "Conv":
             continue
