@@ -22,6 +22,7 @@ from bnnc.frontends.onnx.ops.quantization import QUANTIZATION
 from bnnc.frontends.onnx.ops.reduction import REDUCTION
 from bnnc.frontends.onnx.ops.resize import RESIZE
 from bnnc.frontends.onnx.ops.scatter import SCATTER
+from bnnc.frontends.onnx.ops.sequence import SEQUENCE
 from bnnc.frontends.onnx.ops.shape import SHAPE
 
 STANDARD: Mapping[str, Importer] = {
@@ -41,6 +42,7 @@ STANDARD: Mapping[str, Importer] = {
     **EINSUM,
     **INTEGER,
     **SCATTER,
+    **SEQUENCE,
 }
 """Importers of the standard operators by name."""
 
