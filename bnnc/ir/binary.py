@@ -166,7 +166,7 @@ class _Judge:
             raise _No("its weights are computed during the run", few is not None and len(few) == 2)
         if domain.array.dtype != np.float32:
             raise _No(f"its weights are {w.dtype.value}")
-        if node.op.name == "MatMul" and (len(w.shape) < 2 or math.prod(w.shape[:-2]) != 1):
+        if node.op.name == "MatMul" and not _has_matrices(node):
             raise _No(f"its weights have {domain.array.ndim} axes")
         array = by_output(node, domain.array)
         found = two_valued(array)
@@ -209,10 +209,10 @@ def data_slot(node: Node) -> int:
 
 def by_output(node: Node, array: np.ndarray) -> np.ndarray:
     """A product's weights in the order of its output channels: as a Conv's [OC, C / group, KH, KW],
-    or as [N, K]."""
+    or as [N, K]; several matrices' are [matrices * N, K]."""
     if node.op.name == "MatMul":
-        matrix = array.reshape(array.shape[-2:])
-        return matrix if data_slot(node) else np.ascontiguousarray(matrix.T)
+        rows = array if data_slot(node) else array.swapaxes(-1, -2)
+        return np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
     if node.op.name == "ConvTranspose":
         # [C, OC / group, KH, KW], and a convolution sees the window from the other side.
         group = node.attrs["group"]
@@ -221,6 +221,15 @@ def by_output(node: Node, array: np.ndarray) -> np.ndarray:
         flipped = shaped[..., ::-1, ::-1].reshape(group * depth, channels // group, *kernel)
         return np.ascontiguousarray(flipped)
     return array
+
+
+def _has_matrices(node: Node) -> bool:
+    """Whether the weights of a MatMul are a matrix, or one for each of the input's."""
+    x, w = node.operand(0).shape, node.operand(1).shape
+    if data_slot(node):
+        return True
+    several = w[:-2]
+    return len(w) > 1 and (math.prod(several) == 1 or several == x[-len(w) : -2])
 
 
 def _has_phases(node: Node) -> bool:

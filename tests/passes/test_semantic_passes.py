@@ -642,6 +642,24 @@ def test_weights_with_an_axis_of_one_lose_it() -> None:
     assert conformed(graph) == ["Sign", "Reshape", "MatMul", "Reshape"]
 
 
+@pytest.mark.parametrize(("shape", "several"), [((4, 3, 8), (4,)), ((2, 3, 2, 1, 8), (3, 2))])
+def test_several_matrices_are_the_groups_of_a_convolution(
+    shape: tuple[int, ...], several: tuple[int, ...]
+) -> None:
+    net = Net(*shape)
+    weights = net.signs(*several, 8, 5) * net.rng.uniform(0.5, 1, (*several, 1, 5))
+    graph = net.returns(net("MatMul", net.sign(net.x), weights, net.normal(5), name="y"))
+    assert "Conv" in conformed(graph)
+    assert graph.outputs[0].name == "y"
+
+
+def test_matrices_that_meet_the_same_rows_are_told_of() -> None:
+    net = Net(1, 3, 8)
+    graph = net.returns(net("MatMul", net.sign(net.x), net.signs(4, 8, 5), name="y"))
+    (verdict,) = verdicts(graph).values()
+    assert verdict.reason == "its weights have 3 axes" and verdict.candidate
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 5), (2, 3, 8, 5)])
 def test_weights_on_the_left_go_to_the_right(shape: tuple[int, ...]) -> None:
     net = Net(*shape)
