@@ -111,6 +111,16 @@ def test_a_transpose_of_single_pixels_is_a_reshape() -> None:
     assert_close(run(graph), before)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_a_pool_of_single_elements_takes_every_second(op: str) -> None:
+    net = Net(1, 8, 5, 6)
+    graph = net.returns(net(op, net.x, kernel=(1, 1), strides=(2, 3)))
+    before = run(graph)
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Slice"]
+    assert_close(run(graph), before)
+
+
 def test_pads_by_the_same_constant_become_one() -> None:
     net = Net()
     inner = net("Pad", net.x, pads=(0, 0, 1, 0, 0, 0, 0, 0))
