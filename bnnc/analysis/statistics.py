@@ -39,6 +39,7 @@ class LayerStatistics:
         reason: why a layer with multiply-adds is not binary; None if it is.
         candidate: whether a layer that is not binary looks as if it was meant to be: a sign
             upstream, or weights of few values.
+        note: what its owner may not have meant, though it is binary; empty if there is nothing.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LayerStatistics:
     activation_bytes: int
     reason: str | None
     candidate: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
             activation_bytes=sum(value.type.bytes for value in node.outputs),
             reason=None if verdict is None or binary else verdict.reason,
             candidate=verdict is not None and verdict.candidate and not binary,
+            note="" if verdict is None else verdict.note,
         )
         key = node if verdict is None else part_of(node, verdict)
         layers[key] = _together(layers[key], layer) if key in layers else layer

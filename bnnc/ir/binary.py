@@ -7,14 +7,17 @@ take two values in each output channel, so that its sums are sums of +-1 times +
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
+from bnnc.ir.bounds import Real
 from bnnc.ir.domains import Domains, Exact, Finite
 from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.levels import pool
 from bnnc.ir.packing import Packing, distances, two_values
 from bnnc.ir.types import DType
 from bnnc.ir.weights import TwoValued, looks_binary, many_valued, two_valued
@@ -33,6 +36,7 @@ class Verdict:
         candidate: whether it was meant to be binary: a sign upstream, or weights of few values.
         reason: why it is not binary, in the user's terms; empty if it is.
         packing: what lowering needs; None if it is not binary.
+        note: what the user may not have meant, though it is binary; else empty.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Verdict:
     candidate: bool
     reason: str = ""
     packing: Packing | None = None
+    note: str = ""
 
 
 def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
@@ -84,6 +89,7 @@ class _No(Exception):
 
 class _Judge:
     def __init__(self, graph: Graph, sign_zero: int) -> None:
+        self._graph = graph
         self.domains = Domains(graph, sign_zero=sign_zero)
         self._spoilers = _spoilers(graph, self.domains)
 
@@ -104,7 +110,8 @@ class _Judge:
             packing = Packing(*activation, weights)
             together = _fault_of_both(node, packing)
             if together is None:
-                return Verdict(node.title, True, True, "", packing)
+                note = self._one_sided(packing.source)
+                return Verdict(node.title, True, True, "", packing, note)
             faults.append(together)
         near = self._spoilers.get(node.operand(slot)) is not None or activation is not None
         near |= weights is not None and looks_binary(weights)
@@ -156,6 +163,32 @@ class _Judge:
         if spoiler is not None:
             raise _No(f"its input comes from {spoiler.op.name} {spoiler.title!r}", near=True)
         raise _No(_real_input(node, x))
+
+    def _one_sided(self, source: Value) -> str:
+        """A complaint about a sign of what is on one side of zero alone, such as a Relu's result:
+        one of its values never occurs."""
+        domain = self.domains.of(source)
+        if not isinstance(domain, Finite) or domain.root.at is None:
+            return ""
+        compared, at = self.domains.of(domain.root.value), domain.root.at
+        if not isinstance(compared, Real):
+            return ""
+        reached = (compared.low < at.max(), True, compared.high > at.min())
+        if all(reached):
+            return ""
+        found = pool([s for s, ok in zip(domain.states, reached) if ok and s is not None])
+        everywhere = self._on_all_sides.distinct(source)
+        if found is None or (everywhere is not None and len(everywhere) == len(found)):
+            return ""
+        values = " or ".join(f"{number:g}" for number in found)
+        node = domain.root.value.producer
+        side = f"{'below' if reached[2] else 'above'} {at.max():g}"
+        return f"its input is always {values}: {node.op.name} {node.title!r} is never {side}"
+
+    @functools.cached_property
+    def _on_all_sides(self) -> Domains:
+        """What values there would be if everything real could be any number."""
+        return Domains(self._graph, bounded=False)
 
     # ---- weights --------------------------------------------------------------------------
 

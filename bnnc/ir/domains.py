@@ -90,10 +90,12 @@ class Domains:
 
     Args:
         sign_zero: what to take ONNX Sign's value at zero for: 0 as it is, or 1 or -1.
+        bounded: whether what lies between known bounds is compared within them alone.
     """
 
-    def __init__(self, graph: Graph, *, sign_zero: int = 0) -> None:
+    def __init__(self, graph: Graph, *, sign_zero: int = 0, bounded: bool = True) -> None:
         self._sign_zero = sign_zero
+        self._bounded = bounded
         self._budget = MAX_BYTES
         self._found: dict[Value, Domain] = {}
         with np.errstate(all="ignore"):
@@ -190,6 +192,7 @@ class Domains:
                 node, [*constants[:slot], np.full_like(at, np.nan), *constants[slot:]]
             )
             reachable = (real.low < at.max(), True, real.high > at.min())
+            reachable = reachable if self._bounded else (True, True, True)
             kept = [state if ok else None for state, ok in zip(states, reachable)]
             # A sign behind Relu: one value, but for NaN. It is no less a sign.
             if not _differ([state for state in kept if state is not None]):
