@@ -37,12 +37,14 @@ class Builder:
         graph: what is built.
         folder: where external data may lie.
         narrow: for constants of less than a byte per element, (bits, signed).
+        half: names of the tensors that the model has just cast to half precision.
     """
 
     def __init__(self, graph: Graph, program: Program, folder: Path | None) -> None:
         self.graph = graph
         self.folder = folder
         self.narrow: dict[Value, tuple[int, bool]] = {}
+        self.half: set[str] = set()
         self._inliner = program.inliner
         self._initializers = dict(program.initializers)
         self._values: dict[str, Value] = {}

@@ -121,6 +121,14 @@ class Call:
         """(bits, signed) of a constant that the model stores in less than a byte per element."""
         return self._builder.narrow.get(value)
 
+    def note_half(self) -> None:
+        """Remember that the model casts to half precision what is float32 here."""
+        self._builder.half.update(self.node.outputs)
+
+    def is_half(self, slot: int) -> bool:
+        """Whether operand ``slot`` is such a tensor."""
+        return self.node.inputs[slot] in self._builder.half
+
     # ---- attributes -----------------------------------------------------------------------
 
     def attr_int(self, name: str, default: int | None = None) -> int:
