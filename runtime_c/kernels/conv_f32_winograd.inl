@@ -97,7 +97,8 @@ static void ISA(conv_f32_winograd)(const void *args, int64_t begin, int64_t end,
                 for (int i = 0; i < 3; i++)
                     ISA(gemm_prefetch)(&asks[i], i < 2);
                 const float *w = p->args->w + ((int64_t)channel / 8 * 36 + position) * s->ic * 8;
-                ISA(winograd_products)(p, inputs, position, w, s->ic, channels, sums);
+                ISA(winograd_products)(p, inputs + position * p->input_position, w, channels,
+                                       sums + position * p->sum_position);
             }
             int64_t at = ((int64_t)t.batch_index * s->oc + channel) * plane + first;
             float *out = c.direct ? c.direct + at : rows;

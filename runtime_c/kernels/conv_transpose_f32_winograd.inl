@@ -38,9 +38,14 @@ BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(winograd_plan) *p, 
     const int absent_y = phase_y && s->pad_top % 2 ? 0 : m + 1, absent_x = phase_x && s->pad_left % 2 ? 0 : m + 1;
     for (int y = 0; y < m + 2; y++)
         for (int x = 0; x < m + 2; x++) {
-            int64_t depth = y == absent_y || x == absent_x ? 0 : s->ic;
-            ISA(winograd_products)(p, inputs, y * (m + 2) + x, w, depth, channels, sums);
-            w += depth * 8;
+            const int position = y * (m + 2) + x;
+            float *to = sums + position * p->sum_position;
+            if (y == absent_y || x == absent_x) {
+                memset(to, 0, (size_t)(8 * p->lanes) * sizeof *to);
+                continue;
+            }
+            ISA(winograd_products)(p, inputs + position * p->input_position, w, channels, to);
+            w += s->ic * 8;
         }
     for (int32_t i = 0; i < channels; i++)
         ISA(winograd_rows)(p, t, sums + i * p->lanes, p->args->bias ? p->args->bias[channel + i] : 0,

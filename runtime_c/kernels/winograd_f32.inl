@@ -229,23 +229,49 @@ BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(win
             ISA(winograd_row_inputs)(p, t, x, ty, zeros, out + c * p->lanes + (ty - t->ty0) * p->pitch, m);
 }
 
-/* The products of a position's panel with the weights of a block of channels. */
-BNNC_INLINE void ISA(winograd_products)(const ISA(winograd_plan) *p, const float *inputs, int64_t position,
-                                        const float *w, int64_t depth, int32_t channels, float *sums) {
-    const float start[8] = {0};
-    ISA(gemm_block) b = {
-        .w = w,
-        .panel = inputs + position * p->input_position,
-        .depth = depth,
-        .panel_stride = p->lanes,
-        .pixels = p->lanes,
-        .channels = channels,
-        .start = start,
-        .out = sums + position * p->sum_position,
-        .out_stride = p->lanes,
-        .low = -INFINITY,
-    };
-    ISA(gemm_run)(&b);
+/* Sums over `depth` products of mr channels x nv vectors of tiles. */
+BNNC_INLINE void ISA(winograd_tile)(const float *w, const float *panel, int64_t depth, int64_t lanes, float *out,
+                                    const int mr, const int nv) {
+    vf32 sum[8][3];
+    BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] =
+        f32_load(panel + j * BNNC_LANES) * f32_set(w[m]);
+    for (int64_t k = 1; k < depth; k++) {
+        panel += lanes;
+        w += 8;
+        vf32 x[3];
+        BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
+        BNNC_UNROLL for (int m = 0; m < mr; m++) {
+            vf32 weight = f32_set(w[m]);
+            BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
+        }
+    }
+    BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++)
+        f32_store(out + m * lanes + j * BNNC_LANES, sum[m][j]);
+}
+
+/* The products of a position's panel with the weights of a block of channels, at least one. Registers:
+ * 32 hold 8 x 2 sums and more, 16 hold 4 x 3. */
+static void ISA(winograd_products)(const ISA(winograd_plan) *p, const float *panel, const float *w, int32_t channels,
+                                   float *sums) {
+    const int64_t depth = p->s->ic, lanes = p->lanes;
+    int64_t i = 0;
+#if BNNC_VEC_BYTES == 64
+    if (channels > 4) {
+        for (; i + 2 * BNNC_LANES <= lanes; i += 2 * BNNC_LANES)
+            ISA(winograd_tile)(w, panel + i, depth, lanes, sums + i, 8, 2);
+        if (i < lanes)
+            ISA(winograd_tile)(w, panel + i, depth, lanes, sums + i, 8, 1);
+        return;
+    }
+#endif
+    for (int m = 0; m < channels; m += 4, i = 0) {
+        for (; i + 3 * BNNC_LANES <= lanes && i + 4 * BNNC_LANES != lanes; i += 3 * BNNC_LANES)
+            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 3);
+        for (; i + 2 * BNNC_LANES <= lanes; i += 2 * BNNC_LANES)
+            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 2);
+        if (i < lanes)
+            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 1);
+    }
 }
 
 /* Transform the sums of one channel at lanes [i, i + BNNC_LANES) back: m rows of pixels, m vectors each. */
