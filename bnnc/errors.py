@@ -38,7 +38,8 @@ class BnncError(Exception):
     def __str__(self) -> str:
         where = ": ".join(printable(part) for part in (self.file, self.node) if part)
         text = f"{where}: {self.what}" if where else self.what
-        return f"{text}; {self.hint}" if self.hint else text
+        whole = f"{text}; {self.hint}" if self.hint else text
+        return printable(whole, len(whole))
 
 
 class ModelError(BnncError):

@@ -99,13 +99,17 @@ typedef struct {
  * pooled_depthwise_f32: the same, over the largest values of all pool_h x pool_w windows of x; 3x3 taps,
  * equal strides of 1 or 2, dilation 1, pad_left 1, ow at most BNNC_TILE.
  * conv_transpose_f32: weights [group][ceil(oc/g / 8)][products][8], products as packing/floats.py
- * orders them; pad_* are the amounts cropped from the full output; stride_w is at most 1024. */
+ * orders them; pad_* are the amounts cropped from the full output; stride_w is at most 1024.
+ * conv_transpose_f32_winograd: the same with 4x4 taps, strides of 2, no dilation, one group, iw at most
+ * 16384, by tiles of tile x tile: 4 with ic at most 256, or 2 with ic at most 512; weights [ceil(oc / 8)]
+ * [phase of rows][phase of columns][(tile + 1)²][ic][8], transformed. */
 typedef struct {
     bnnc_conv_shape shape;
     const float *x;
     const float *w;
     const float *bias;
     int32_t pool_h, pool_w; /* pooled_depthwise_f32 only */
+    int32_t tile;           /* conv_transpose_f32_winograd only */
     bnnc_epilogue epilogue;
 } bnnc_conv_f32_args;
 
@@ -293,7 +297,8 @@ enum {
 
 typedef struct {
     const char *name;
-    bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, pooled_depthwise_f32, conv_transpose_f32, matmul_f32;
+    bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, pooled_depthwise_f32;
+    bnnc_kernel conv_transpose_f32, conv_transpose_f32_winograd, matmul_f32;
     bnnc_kernel binary_conv_nhwc, binary_conv_planar;
     bnnc_kernel map_f32, max_pool_f32, average_pool_f32, resize_f32;
     bnnc_kernel unary, broadcast, where, cast, copy, fill, gather, look_up, reduce, softmax, top_k;

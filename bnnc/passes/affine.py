@@ -22,13 +22,13 @@ def affine_of(node: Node, value: Value, axis: int = 1) -> Affine | None:
         return None
     if channels > _MOST_CHANNELS:
         return None
+    if node.op.name == "BatchNormalization":
+        return _of_batchnorm(node, value) if axis == 1 else None
+    if node.op.name not in ("Neg", "Add", "Sub", "Mul", "Div"):
+        return None
     one, nothing = np.ones(channels), np.zeros(channels)
     if node.op.name == "Neg":
         return -one, nothing
-    if node.op.name == "BatchNormalization":
-        return _of_batchnorm(node, value) if axis == 1 else None
-    if node.op.name not in ("Add", "Sub", "Mul", "Div"):
-        return None
     slot = 0 if node.inputs[0] is value else 1
     data = node.operand(1 - slot).data
     vector = None if data is None else channel_vector(data, rank, channels, axis)

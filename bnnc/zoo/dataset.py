@@ -89,25 +89,17 @@ def augmented(
     return np.asarray(canvas), cut.astype(np.float32), visible
 
 
+@dataclass(frozen=True)
 class _Samples(Dataset[tuple[np.ndarray, Targets]]):
     """Samples by (epoch, index): the same pair gives the same sample, in any process."""
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        classes: int,
-        height: int,
-        width: int,
-        stride: int,
-        amounts: Augmentation,
-        seed: int,
-    ) -> None:
-        self.examples = examples
-        self.classes = classes
-        self.height, self.width = height, width
-        self.stride = stride
-        self.amounts = amounts
-        self.seed = seed
+    examples: Sequence[Example]
+    classes: int
+    height: int
+    width: int
+    stride: int
+    amounts: Augmentation
+    seed: int
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, Targets]:
         example = self.examples[key[1]]

@@ -13,8 +13,10 @@
 #include "rows_f32.inl"
 #include "gemm_f32.inl"
 #include "conv_f32.inl"
+#include "winograd_f32.inl"
 #include "conv_f32_winograd.inl"
 #include "conv_transpose_f32.inl"
+#include "conv_transpose_f32_winograd.inl"
 #include "depthwise_f32.inl"
 #include "pool_f32.inl"
 #include "pooled_depthwise_f32.inl"
@@ -46,6 +48,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .conv_f32 = BNNC_KERNEL(conv_f32),
     .conv_f32_winograd = BNNC_KERNEL(conv_f32_winograd),
     .conv_transpose_f32 = BNNC_KERNEL(conv_transpose_f32),
+    .conv_transpose_f32_winograd = BNNC_KERNEL(conv_transpose_f32_winograd),
     .depthwise_f32 = BNNC_KERNEL(depthwise_f32),
     .pooled_depthwise_f32 = BNNC_KERNEL(pooled_depthwise_f32),
     .max_pool_f32 = BNNC_KERNEL(max_pool_f32),

@@ -24,15 +24,15 @@ BNNC_INLINE ISA(row)
     return (ISA(row)){e, batch_index, channel, first_pixel, count, plane * ISA(pixels)(e) + first_pixel};
 }
 
-/* Lanes' bits at position i (a multiple of BNNC_LANES) of a row. */
-BNNC_INLINE void ISA(put_bits)(ISA(row_bits) *bits, int32_t i, uint32_t lanes) {
+/* Lanes' bits at position i (a multiple of BNNC_LANES) of a row of bits. */
+BNNC_INLINE void ISA(put_bits)(void *row, int32_t i, uint32_t lanes) {
+    uint8_t *byte = (uint8_t *)row + i / 8;
 #if BNNC_LANES == 16
     uint16_t part = (uint16_t)lanes;
-    memcpy((uint8_t *)bits->words + i / 8, &part, sizeof part);
+    memcpy(byte, &part, sizeof part);
 #elif BNNC_LANES == 8
-    ((uint8_t *)bits->words)[i / 8] = (uint8_t)lanes;
+    *byte = (uint8_t)lanes;
 #else
-    uint8_t *byte = (uint8_t *)bits->words + i / 8;
     *byte = (uint8_t)(i % 8 ? *byte | lanes << 4 : lanes);
 #endif
 }
@@ -52,24 +52,30 @@ BNNC_INLINE void ISA(put_row)(uint8_t *out, ISA(row_bits) *bits, int32_t from, i
     }
 }
 
-/* Store a row's bits in a bit tensor of the epilogue's shape. */
-static void ISA(write_planar)(const ISA(row) *r, void *out, ISA(row_bits) *bits) {
+/* Where a row's bits begin in a planar tensor of the epilogue's shape. Whoever writes a plane's first or
+ * last pixels writes the frame around its rows, too. */
+static uint8_t *ISA(planar_place)(const ISA(row) *r, void *out) {
     const bnnc_epilogue *e = r->epilogue;
     int64_t plane_bytes = bnnc_planar_plane_bytes(e->height, e->width);
     uint8_t *plane = (uint8_t *)out + ((int64_t)r->batch_index * e->channels + r->channel) * plane_bytes;
     uint8_t *rows = plane + bnnc_planar_first_row(e->width);
-    int64_t at = bnnc_planar_byte(e->width, r->first_pixel);
-    if (e->width % 8 == 0 || r->count <= e->width)
-        ISA(put_row)(rows + at, bits, 0, r->count);
-    else
-        for (int32_t i = 0; i < r->count; i += e->width, at += bnnc_planar_row_bytes(e->width))
-            ISA(put_row)(rows + at, bits, i, e->width);
+    uint8_t *behind = rows + e->height * bnnc_planar_row_bytes(e->width);
     if (r->first_pixel == 0)
         memset(plane, 0xFF, (size_t)(rows - plane));
-    if (r->first_pixel + r->count == ISA(pixels)(e)) {
-        uint8_t *behind = rows + e->height * bnnc_planar_row_bytes(e->width);
+    if (r->first_pixel + r->count == ISA(pixels)(e))
         memset(behind, 0xFF, (size_t)(plane + plane_bytes - behind));
-    }
+    return rows + bnnc_planar_byte(e->width, r->first_pixel);
+}
+
+/* Store a row's bits in a bit tensor of the epilogue's shape. */
+static void ISA(write_planar)(const ISA(row) *r, void *out, ISA(row_bits) *bits) {
+    const int32_t width = r->epilogue->width;
+    uint8_t *to = ISA(planar_place)(r, out);
+    if (width % 8 == 0 || r->count <= width)
+        ISA(put_row)(to, bits, 0, r->count);
+    else
+        for (int32_t i = 0; i < r->count; i += width, to += bnnc_planar_row_bytes(width))
+            ISA(put_row)(to, bits, i, width);
 }
 
 static void ISA(write_nhwc)(const ISA(row) *r, void *out, const ISA(row_bits) *bits) {

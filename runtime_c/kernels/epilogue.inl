@@ -171,7 +171,8 @@ static void ISA(run_pass)(const ISA(pass) *pass, float threshold, const float *i
     }
 }
 
-static void ISA(sign_row)(const bnnc_step *s, float threshold, const float *v, int32_t count, ISA(row_bits) *bits) {
+/* Signs of whole vectors: what `count` lacks of one is read, too. */
+static void ISA(sign_row)(const bnnc_step *s, float threshold, const float *v, int32_t count, void *bits) {
     vf32 t = f32_set(threshold);
     switch (s->compare) {
 #define BNNC_CASE(compare)                                                                                             \
@@ -225,6 +226,11 @@ static void ISA(run_steps)(const ISA(row) *r, const float *in, float *v, ISA(row
     const bnnc_step *s = r->epilogue->steps;
     int32_t count = r->epilogue->count;
     ISA(row_bits) bits;
+    if (count == 1 && s->kind == BNNC_STEP_SIGN && s->layout == BNNC_BITS_PLANAR && r->epilogue->width % 8 == 0 &&
+        r->count % BNNC_LANES == 0) {
+        ISA(sign_row)(s, ((const float *)s->a)[r->channel], in, r->count, ISA(planar_place)(r, s->out));
+        return;
+    }
     while (count > 0) {
         ISA(pass) p;
         int32_t values = ISA(match_values)(r, s, count, &p);

@@ -215,10 +215,11 @@ static vbits PLANAR(at_least)(const vbits *planes, int32_t count, int64_t least)
 
 /* ---- the residual block ---- */
 
-/* relu? affine add store sign? */
+/* relu? affine add store sign, or relu? affine add relu? store */
 typedef struct {
     int relu;
-    const bnnc_step *affine, *add, *store, *sign; /* sign may be NULL */
+    float low; /* of what is stored, where no sign is taken */
+    const bnnc_step *affine, *add, *store, *sign;
 } PLANAR(residual);
 
 typedef float PLANAR(floats) __attribute__((vector_size(BNNC_PLANAR_BYTES)));
@@ -252,7 +253,8 @@ BNNC_INLINE vfloats PLANAR(rounded)(vfloats product) {
  * is exact, so its product with a is (q - h) * 2a. Taking 2^23 + h off 2^23 + q is exact too. After
  * relu h is off already, and 2^23 * 2a leaves with the one rounding of a fused multiply-add. */
 typedef struct {
-    vfloats offset, scale, bias, threshold;
+    vfloats offset, scale, bias;
+    vfloats least; /* that has its sign bit set; or, where no sign is taken, that is stored */
 } PLANAR(channel);
 
 BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) *r, int32_t half, int32_t c) {
@@ -260,7 +262,7 @@ BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) *r, int32_
     PLANAR(channel) k;
     k.scale = PLANAR(set_floats)(2 * a);
     k.bias = PLANAR(set_floats)(b);
-    k.threshold = PLANAR(set_floats)(r->sign ? ((const float *)r->sign->a)[c] : 0);
+    k.least = PLANAR(set_floats)(r->sign ? ((const float *)r->sign->a)[c] : r->low);
 #if BNNC_PLANAR_BYTES > 16
     k.offset = PLANAR(set_floats)(r->relu ? -BNNC_MAGIC * (2 * a) : BNNC_MAGIC + (float)half);
 #else
@@ -282,6 +284,17 @@ BNNC_INLINE vfloats PLANAR(affine)(vfloats x, const PLANAR(channel) *k, int relu
     return PLANAR(rounded)((x - k->offset) * k->scale) + k->bias;
 }
 
+/* low > v ? low : v */
+BNNC_INLINE vfloats PLANAR(at_least_low)(vfloats v, vfloats low) {
+#if BNNC_PLANAR_BYTES == 64
+    return (vfloats)_mm512_max_ps((__m512)low, (__m512)v);
+#elif BNNC_PLANAR_BYTES == 32
+    return (vfloats)_mm256_max_ps((__m256)low, (__m256)v);
+#else
+    return f32_max(low, v);
+#endif
+}
+
 /* Bit i is lane i of v >= t. */
 BNNC_INLINE uint32_t PLANAR(compare)(vfloats v, vfloats t) {
 #if BNNC_PLANAR_BYTES == 64
@@ -300,10 +313,10 @@ BNNC_INLINE uint32_t PLANAR(compare)(vfloats v, vfloats t) {
 
 /* Some pixels from `at` on: add, store and decide. */
 BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) *k, const float *add, float *store,
-                                           int64_t at, int relu) {
+                                           int64_t at, int relu, int sign) {
     vfloats y = PLANAR(affine)(x, k, relu) + *(const vfloats_any *)(add + at);
-    *(vfloats_any *)(store + at) = y;
-    return PLANAR(compare)(y, k->threshold);
+    *(vfloats_any *)(store + at) = sign ? y : PLANAR(at_least_low)(y, k->least);
+    return sign ? PLANAR(compare)(y, k->least) : 0;
 }
 
 #if BNNC_PLANAR_BYTES == 64
@@ -336,7 +349,7 @@ BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(ha
 
 /* One channel of a tile, whose sums have eight and `high` planes (one more before relu). */
 BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half, const PLANAR(channel) *k,
-                                      const float *add, float *store, uint8_t *bits, int relu) {
+                                      const float *add, float *store, uint8_t *bits, int relu, int sign) {
     vbits all[16], low[8], top[8];
     if (relu) {
         PLANAR(rectify)(planes, 8 + high + 1, half, all);
@@ -356,8 +369,9 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
         for (int l = 0; l < 4; l++) {
             vfloats x =
                 (vfloats)_mm512_mask2_permutex2var_epi8((__m512i)low[t], pairs[l], BNNC_LOWER_PAIRS, (__m512i)top[t]);
-            uint16_t some = (uint16_t)PLANAR(finish_floats)(x, k, add, store, 128 * l + 16 * t, relu);
-            memcpy(bits + 16 * l + 2 * t, &some, sizeof some);
+            uint16_t some = (uint16_t)PLANAR(finish_floats)(x, k, add, store, 128 * l + 16 * t, relu, sign);
+            if (sign)
+                memcpy(bits + 16 * l + 2 * t, &some, sizeof some);
         }
     }
 }
@@ -384,7 +398,7 @@ BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 }
 
 BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *k,
-                                      const float *add, float *store, uint8_t *bits, int relu) {
+                                      const float *add, float *store, uint8_t *bits, int relu, int sign) {
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
     BNNC_PLANAR_UNROLL
     for (int i = 0; i < 8; i++) {
@@ -393,8 +407,10 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *ha
             vbits w = relu ? PLANAR(rectify)(words[8 * j + i], half) : words[8 * j + i];
             vfloats x0 = (vfloats)BNNC_INTERLEAVE(lo, 16, w, magic), x1 = (vfloats)BNNC_INTERLEAVE(hi, 16, w, magic);
             const int at = PLANAR(pixel_of)(i, j), shift = at % 8;
-            uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, at, relu);
-            uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, at + 8, relu);
+            uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, at, relu, sign);
+            uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, at + 8, relu, sign);
+            if (!sign)
+                continue;
             uint8_t *to = bits + at / 8;
             to[0] = (uint8_t)(shift ? to[0] | b0 << shift : b0);
             to[1] = (uint8_t)(shift ? to[1] | b1 << shift : b1);
@@ -404,28 +420,33 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *ha
 
 #endif
 
-/* The same for any number of planes: those of zeros behind the last make it one of a few. */
+/* The same for any number of planes: those of zeros behind the last make it one of a few. `bits` is
+ * NULL where no sign is taken. */
 static void PLANAR(residual_channel)(const vbits *planes, int32_t count, const PLANAR(half) *half,
                                      const PLANAR(channel) *k, const float *add, float *store, uint8_t *bits,
                                      int relu) {
 #if BNNC_PLANAR_BYTES == 64
     const int high = count - 8 - relu;
-#define BNNC_ROW(relu)                                                                                                 \
+#define BNNC_ROW(relu, sign)                                                                                           \
     if (high <= 2)                                                                                                     \
-        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, relu);                                              \
+        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, relu, sign);                                        \
     else if (high <= 4)                                                                                                \
-        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, relu);                                              \
+        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, relu, sign);                                        \
     else                                                                                                               \
-        PLANAR(residual_row)(planes, 8, half, k, add, store, bits, relu);
+        PLANAR(residual_row)(planes, 8, half, k, add, store, bits, relu, sign);
 #else
     vbits words[16];
     PLANAR(words)(planes, count, words);
-#define BNNC_ROW(relu) PLANAR(residual_row)(words, half, k, add, store, bits, relu);
+#define BNNC_ROW(relu, sign) PLANAR(residual_row)(words, half, k, add, store, bits, relu, sign);
 #endif
-    if (relu) {
-        BNNC_ROW(1)
+    if (relu && bits) {
+        BNNC_ROW(1, 1)
+    } else if (relu) {
+        BNNC_ROW(1, 0)
+    } else if (bits) {
+        BNNC_ROW(0, 1)
     } else {
-        BNNC_ROW(0)
+        BNNC_ROW(0, 0)
     }
 #undef BNNC_ROW
 }

@@ -76,7 +76,6 @@ static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_un
     const int64_t pixels = (int64_t)shape->oh * shape->ow;
     const int32_t h = 9 * shape->ic / 2;
     const PLANAR(half) half = PLANAR(half_of)(h);
-    uint8_t unwanted[BNNC_PLANAR_BYTES];
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
         int64_t at = ((int64_t)u->batch_index * shape->oc + channel) * pixels + u->first;
         if (!ISA(planar_plain_affine)(r->affine, channel)) {
@@ -86,7 +85,7 @@ static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_un
         const float *add = (const float *)r->add->a + at;
         float *store = (float *)r->store->out + at;
         const PLANAR(channel) k = PLANAR(channel_of)(r, h, channel);
-        uint8_t *bits = r->sign ? ISA(planar_frame)(p, u, channel, r->sign->out) : unwanted;
+        uint8_t *bits = r->sign ? ISA(planar_frame)(p, u, channel, r->sign->out) : NULL;
         PLANAR(residual_channel)(planes, p->planes, &half, &k, add, store, bits, r->relu);
     }
 }
@@ -97,20 +96,24 @@ static int PLANAR(match_residual)(const ISA(planar_plan) *p, const ISA(planar_un
     const bnnc_step *s = e->steps, *stop = s + e->count;
     if (p->args->raw || p->args->border || p->args->shape.ic % 2 || u->rows != 1 || u->count != 8 * BNNC_PLANAR_BYTES)
         return 0;
-    *r = (PLANAR(residual)){0};
+    *r = (PLANAR(residual)){.low = -INFINITY};
     if (s < stop && s->kind == BNNC_STEP_RELU) {
         r->relu = 1;
         s++;
     }
-    if (stop - s < 3 || s[0].kind != BNNC_STEP_AFFINE || s[1].kind != BNNC_STEP_ADD || s[2].kind != BNNC_STEP_STORE)
+    if (stop - s < 3 || s[0].kind != BNNC_STEP_AFFINE || s[1].kind != BNNC_STEP_ADD)
         return 0;
-    r->affine = s;
-    r->add = s + 1;
-    r->store = s + 2;
-    s += 3;
-    if (s < stop && s->kind == BNNC_STEP_SIGN && s->layout == BNNC_BITS_PLANAR && s->compare == BNNC_GE) {
-        r->sign = s++;
+    r->affine = s++;
+    r->add = s++;
+    if (s->kind == BNNC_STEP_RELU) {
+        r->low = 0;
+        s++;
     }
+    if (s == stop || s->kind != BNNC_STEP_STORE)
+        return 0;
+    r->store = s++;
+    if (s < stop && r->low < 0 && s->kind == BNNC_STEP_SIGN && s->layout == BNNC_BITS_PLANAR && s->compare == BNNC_GE)
+        r->sign = s++;
     return s == stop;
 }
 

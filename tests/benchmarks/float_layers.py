@@ -36,6 +36,7 @@ class Layer:
     pad: int = 0
     steps: tuple[str, ...] = ("relu", "store")
     groups: int = 1
+    tile: int = 0  # of Winograd's transposed convolution
 
     @property
     def out_size(self) -> int:
@@ -52,7 +53,8 @@ class Layer:
         kind = f"{self.kernel_size}x{self.kernel_size}"
         stride = f"s{self.stride}" if self.stride > 1 else ""
         steps = "+".join(self.steps)
-        return f"{self.kernel} {kind}{stride} {self.ic}->{self.oc}@{self.size} {steps}"
+        tile = f" by {self.tile}" if self.tile else ""
+        return f"{self.kernel}{tile} {kind}{stride} {self.ic}->{self.oc}@{self.size} {steps}"
 
 
 RESIDUAL = ("relu", "affine", "add", "store", "sign")
@@ -87,6 +89,12 @@ LAYERS = (
     Layer("conv_transpose_f32", 32, 16, 32, 4, 2, 1),
     Layer("conv_transpose_f32", 16, 4, 64, 4, 2, 1),
     Layer("conv_transpose_f32", 512, 128, 16, 4, 2, 1),
+    *(
+        Layer("conv_transpose_f32_winograd", ic, oc, size, 4, 2, 1, tile=tile)
+        for ic, oc, size in ((512, 32, 16), (256, 64, 16), (64, 32, 32), (32, 16, 32), (16, 4, 64))
+        for tile in (2, 4)
+        if ic <= 256 or tile == 2
+    ),
     Layer("depthwise_f32", 32, 32, 256, 3, 2, 1, ("store",), 32),
     Layer("depthwise_f32", 16, 16, 256, 3, 2, 1, ("store",), 16),
     Layer("depthwise_f32", 64, 64, 127, 3, 2, 1, ("store",), 64),
@@ -109,6 +117,10 @@ def arguments(layer: Layer) -> Arguments:
     weights = random(layer.oc, layer.ic // layer.groups, k, k)
     if layer.kernel == "depthwise_f32":
         packed = weights
+    elif layer.tile:
+        packed = floats.pack_conv_transpose_winograd(
+            weights.swapaxes(0, 1), (layer.pad, layer.pad), layer.tile
+        )
     elif layer.kernel == "conv_transpose_f32":
         swapped = np.ascontiguousarray(weights.swapaxes(0, 1))
         packed = floats.pack_conv_transpose(swapped, layer.groups, (layer.stride, layer.stride))
@@ -142,6 +154,7 @@ def arguments(layer: Layer) -> Arguments:
         x=random(layer.ic, layer.size, layer.size),
         w=aligned_copy(packed),
         bias=random(layer.oc),
+        tile=layer.tile,
         epilogue=Epilogue(steps, layer.oc, out, out),
     )
 

@@ -21,6 +21,7 @@ from bnnc.ir.types import DType, TensorType
 
 RAW: tuple[str, ...] = ()
 RESIDUAL = ("relu", "affine", "add", "store", "sign_planar")
+RECTIFIED = ("relu", "affine", "add", "relu", "store")
 PROGRAMS = (
     RAW,
     ("threshold_planar",),
@@ -29,6 +30,7 @@ PROGRAMS = (
     RESIDUAL[1:],
     RESIDUAL[:-1],
     RESIDUAL[1:-1],
+    RECTIFIED,
     ("affine", "add", "store", "sign_nhwc"),
     ("prelu", "scale", "add", "store", "sign_planar", "sign_nhwc"),
     ("relu", "store"),
@@ -246,6 +248,7 @@ channels = st.one_of(st.integers(1, 36), st.sampled_from([64, 72, 100, 162]))
 )
 @example(1, 64, 64, (32, 32), 1, RESIDUAL, [0.3], 0)
 @example(1, 66, 80, (16, 16), 1, RESIDUAL, [0.3], 1)
+@example(1, 66, 80, (16, 32), 1, RECTIFIED, [0.3], 1)
 @example(1, 16, 130, (16, 24), 1, RESIDUAL, [0.3], 2)
 @example(2, 28, 9, (24, 24), 0, ("threshold_planar",), [], 3)
 @example(1, 15, 3, (1, 1), 1, RAW, [], 4)

@@ -1,4 +1,5 @@
-"""conv_transpose_f32: transposed float convolutions, on every instruction set."""
+"""conv_transpose_f32 and conv_transpose_f32_winograd: transposed float convolutions, on every
+instruction set."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from floats import Case, programs, splits
-from harness import Arguments, Isa
+from harness import Arguments, Epilogue, Guarded, Isa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc.codegen.packing.floats import pack_conv_transpose
+from bnnc.codegen.packing.floats import pack_conv_transpose, pack_conv_transpose_winograd
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,24 @@ def transpose(g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -
     return out if b is None else out + b[:, None, None]
 
 
-def check(isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], seed: int) -> None:
+def check(
+    isa: Isa,
+    g: Geometry,
+    program: tuple[str, ...],
+    cuts: list[float],
+    seed: int,
+    winograd: int | None = None,
+) -> None:
+    """Run a kernel and compare; ``winograd``: the size of its tiles."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((g.batch, g.ic, g.ih, g.iw)).astype(np.float32)
     w = rng.standard_normal((g.ic, g.oc // g.groups, *g.kernel)).astype(np.float32)
     bias = rng.standard_normal(g.oc).astype(np.float32) if seed % 2 else None
     case = Case(program, (g.batch, g.oc, g.oh, g.ow), rng)
+    kernel, packed = "conv_transpose_f32", pack_conv_transpose(w, g.groups, g.strides, g.dilations)
+    if winograd:
+        kernel += "_winograd"
+        packed = pack_conv_transpose_winograd(w, g.crop, winograd)
     args = Arguments(
         "bnnc_conv_f32_args",
         shape={
@@ -72,14 +85,15 @@ def check(isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], se
             **{"pad_top": g.crop[0], "pad_left": g.crop[1]},
         },
         x=x,
-        w=pack_conv_transpose(w, g.groups, g.strides, g.dilations),
+        w=packed,
         bias=bias,
+        tile=winograd or 0,
         epilogue=case.epilogue(),
     )
-    isa.run("conv_transpose_f32", args, cuts)
+    isa.run(kernel, args, cuts)
     case.check(transpose(g, x, w, bias))
     before = case.raw_outputs()
-    isa.run("conv_transpose_f32", args)
+    isa.run(kernel, args)
     assert case.raw_outputs() == before, "the result depends on how the work is divided"
 
 
@@ -133,3 +147,70 @@ def test_shapes_that_slice_and_tile_differently(
     isa: Isa, g: Geometry, program: tuple[str, ...]
 ) -> None:
     check(isa, g, program, [0.2, 0.7], 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 20)),
+    image=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    crop=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    extra=st.tuples(st.integers(-4, 2), st.integers(-4, 2)),
+    tile=st.sampled_from([2, 4]),
+    program=programs(),
+    cuts=splits(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_winograd_on_any_image(
+    isa: Isa,
+    sizes: tuple[int, int, int],
+    image: tuple[int, int],
+    crop: tuple[int, int],
+    extra: tuple[int, int],
+    tile: int,
+    program: tuple[str, ...],
+    cuts: list[float],
+    seed: int,
+) -> None:
+    batch, ic, oc = sizes
+    oh, ow = (max(1, 2 * n + 2 - c + e) for n, c, e in zip(image, crop, extra))
+    g = Geometry(batch, 1, ic, oc, *image, oh, ow, (4, 4), (2, 2), crop=crop)
+    check(isa, g, program, cuts, seed, winograd=tile)
+
+
+@pytest.mark.parametrize(
+    ("g", "tile"),
+    [
+        (Geometry(1, 1, 512, 9, 6, 10, 12, 20, (4, 4), (2, 2), crop=(1, 1)), 2),
+        (Geometry(1, 1, 256, 9, 8, 18, 16, 36, (4, 4), (2, 2), crop=(1, 1)), 4),
+        (Geometry(1, 1, 3, 4, 3, 600, 6, 1200, (4, 4), (2, 2), crop=(1, 1)), 4),
+        (Geometry(1, 1, 50, 8, 5, 130, 10, 261, (4, 4), (2, 2), crop=(1, 1)), 2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
+def test_winograd_on_blocks_of_every_kind(
+    isa: Isa, g: Geometry, tile: int, program: tuple[str, ...]
+) -> None:
+    check(isa, g, program, [0.2, 0.7], 1, winograd=tile)
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_winograd_is_within_a_few_roundings(isa: Isa, tile: int) -> None:
+    rng = np.random.default_rng(0)
+    g = Geometry(1, 1, 64, 16, 16, 16, 32, 32, (4, 4), (2, 2), crop=(1, 1))
+    x = np.maximum(rng.standard_normal((1, 64, 16, 16)), 0).astype(np.float32)
+    w = rng.standard_normal((64, 16, 4, 4)).astype(np.float32)
+    out = Guarded((1, 16, 32, 32))
+    sizes = {"batch": 1, "groups": 1, "ic": 64, "oc": 16, "ih": 16, "iw": 16, "oh": 32, "ow": 32}
+    taps = {"kh": 4, "kw": 4, "stride_h": 2, "stride_w": 2, "pad_top": 1, "pad_left": 1}
+    args = Arguments(
+        "bnnc_conv_f32_args",
+        shape={**sizes, **taps, "dilation_h": 1, "dilation_w": 1},
+        x=x,
+        w=pack_conv_transpose_winograd(w, (1, 1), tile),
+        tile=tile,
+        epilogue=Epilogue([("store", {"out": out.array})], 16, 32, 32),
+    )
+    isa.run("conv_transpose_f32_winograd", args)
+    expected = transpose(g, x, w, None)
+    assert np.abs(out.check() - expected).max() < 3e-6 * np.abs(expected).max()

@@ -121,6 +121,38 @@ def _conv_transpose(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_transpose_f32", packed, node, emitter)
 
 
+WINOGRAD_WEIGHTS = 1 << 18
+"""Transformed weights, in floats, up to which a transposed convolution goes by tiles of 4x4: they are
+six times the weights, and each is used for few tiles of a small map. Tiles of 2x2 take twice."""
+
+
+def _transposed_tile(node: Node) -> int:
+    """The size of tiles with which ``conv_transpose_f32_winograd`` pays, or 0."""
+    if not _constant_weights(node) or len(node.operand(0).shape) != 4:
+        return 0
+    attrs = node.attrs
+    _, ic, height, width = node.operand(0).shape
+    if not (
+        node.operand(1).shape[2:] == (4, 4)
+        and attrs["group"] == 1
+        and tuple(attrs["strides"]) == (2, 2)
+        and tuple(attrs["dilations"]) == (1, 1)
+        and 8 <= ic <= 512
+        and height * width >= 64
+        and width <= 16384
+    ):
+        return 0
+    expanded = 4 * 25 * math.prod(node.operand(1).shape[:2])
+    return 4 if ic <= 256 and height * width >= 256 and expanded <= WINOGRAD_WEIGHTS else 2
+
+
+def _conv_transpose_winograd(node: Node, emitter: Emitter) -> None:
+    tile = _transposed_tile(node)
+    top, left = node.attrs["pads"][:2]
+    packed = floats.pack_conv_transpose_winograd(_weights(node), (top, left), tile)
+    _emit_conv("conv_transpose_f32_winograd", packed, node, emitter, tile=tile)
+
+
 def _pool(node: Node, emitter: Emitter) -> None:
     kernel = "max_pool_f32" if node.op.name == "MaxPool" else "average_pool_f32"
     emitter.call(
@@ -215,6 +247,12 @@ KERNELS = (
     Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays),
     Kernel("Conv", "conv_f32", _conv, _constant_weights),
     Kernel("PooledConv", "pooled_depthwise_f32", _pooled_depthwise),
+    Kernel(
+        "ConvTranspose",
+        "conv_transpose_f32_winograd",
+        _conv_transpose_winograd,
+        lambda node: _transposed_tile(node) > 0,
+    ),
     Kernel(
         "ConvTranspose",
         "conv_transpose_f32",

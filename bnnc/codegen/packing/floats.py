@@ -79,8 +79,12 @@ def pack_matmul(b: np.ndarray) -> np.ndarray:
     return blocks.reshape(blocks.shape[1:])
 
 
+POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
+"""By size of a tile: where Winograd's polynomials are evaluated, besides at infinity."""
+
+
 def pack_conv_winograd(weights: np.ndarray) -> np.ndarray:
-    """Weights of ``conv_f32_winograd``: F(4x4, 3x3) with the points 0, +-3/4, +-3/2 and infinity.
+    """Weights of ``conv_f32_winograd``: F(4x4, 3x3).
 
     Args:
         weights: float32 [OC, IC, 3, 3].
@@ -90,10 +94,45 @@ def pack_conv_winograd(weights: np.ndarray) -> np.ndarray:
         channel.
     """
     assert weights.shape[2:] == (3, 3)
-    points = (0.0, 0.75, -0.75, 1.5, -1.5)
+    transformed = _winograd(weights, 4)
+    blocks = _block(transformed[None].reshape(1, len(weights), 36, -1))
+    return blocks.reshape(blocks.shape[1:])
+
+
+def pack_conv_transpose_winograd(
+    weights: np.ndarray, crop: tuple[int, int], tile: int
+) -> np.ndarray:
+    """Weights of ``conv_transpose_f32_winograd``: each phase as a 3x3 convolution, transformed.
+
+    Args:
+        weights: float32 [IC, OC, 4, 4].
+        crop: rows and columns cropped at the top and the left.
+        tile: 2 or 4.
+
+    Returns:
+        float32 [ceil(OC / 8), 2, 2, (tile + 1)**2, IC, 8]; positions at which a phase's weights
+        are zero are left out.
+    """
+    ic, oc, kh, kw = weights.shape
+    assert (kh, kw) == (4, 4)
+    phases = []
+    for row, column in np.ndindex(2, 2):
+        spread = np.zeros((oc, ic, 3, 3))
+        y, x = row * (crop[0] % 2), column * (crop[1] % 2)
+        # The later an input comes, the earlier is the tap that brings it to an output.
+        ky, kx = (row + crop[0]) % 2, (column + crop[1]) % 2
+        taps = weights[:, :, ky::2, kx::2][:, :, ::-1, ::-1]
+        spread[:, :, y : y + 2, x : x + 2] = taps.swapaxes(0, 1)
+        transformed = _winograd(spread, tile)
+        present = slice(y, tile + 1 + y), slice(x, tile + 1 + x)
+        phases.append(transformed[(slice(None), *present)].reshape(oc, -1, ic))
+    blocks = _block(np.stack(phases, axis=1)[None])
+    return blocks.reshape(blocks.shape[1], 2, 2, (tile + 1) ** 2, ic, BLOCK)
+
+
+def _winograd(weights: np.ndarray, tile: int) -> np.ndarray:
+    """[OC, IC, 3, 3] -> float32 [OC, tile + 2, tile + 2, IC]."""
+    points = POINTS[tile]
     scales = [np.prod([p - other for other in points if other != p]) for p in points]
     g = np.array([*([1 / s, p / s, p * p / s] for p, s in zip(points, scales)), [0, 0, 1]])
-    transformed = np.einsum("ij,ocjk,lk->oilc", g, weights.astype(np.float64), g)
-    oc, _, _, ic = transformed.shape
-    blocks = _block(transformed.astype(np.float32).reshape(1, oc, 36, ic))
-    return blocks.reshape(blocks.shape[1:])
+    return np.einsum("ij,ocjk,lk->oilc", g, weights.astype(np.float64), g).astype(np.float32)

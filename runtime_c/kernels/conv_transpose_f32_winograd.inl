@@ -1,0 +1,122 @@
+/* conv_transpose_f32_winograd: transposed convolution with 4x4 taps at stride 2, by Winograd.
+ *
+ * Outputs 2i and 2i + 1, by rows and by columns, are four phases: each is a plain convolution of the
+ * input with 2x2 of the taps. As 3x3 convolutions whose first or last taps are zero they share one
+ * window of the input, and its transformation. The zero taps make the products at one end of each
+ * axis zero, at the point 0 or at infinity: of the (m+2)² positions (m+1)² are left, which for m = 4
+ * are 25 products instead of 64, for m = 2 nine instead of 16.
+ */
+
+typedef struct {
+    ISA(winograd_plan) p;
+    float *direct; /* the output tensor, where the epilogue is relu? store */
+} ISA(tconv_winograd_plan);
+
+BNNC_INLINE ISA(tconv_winograd_plan) ISA(plan_tconv_winograd)(const bnnc_conv_f32_args *args, const int m) {
+    const bnnc_conv_shape *s = &args->shape;
+    ISA(tconv_winograd_plan)
+    c = {.p = {
+             .args = args,
+             .s = s,
+             .oh = BNNC_CEIL_DIV(s->oh, 2),
+             .ow = BNNC_CEIL_DIV(s->ow, 2),
+             .pad_top = 1 - s->pad_top / 2,
+             .pad_left = 1 - s->pad_left / 2,
+         }};
+    ISA(plan_winograd)(&c.p, m);
+    c.direct = ISA(plain_store)(&args->epilogue, &c.p.low, NULL);
+    return c;
+}
+
+/* One phase's outputs of all channels of a block, in rows of `stride`, channels block_pixels apart.
+ * Returns the weights of the next phase. */
+BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t,
+                                                   const int phase_y, const int phase_x, const float *w,
+                                                   int32_t channel, int32_t channels, const float *inputs, float *sums,
+                                                   float *rows, const int m) {
+    const bnnc_conv_shape *s = p->s;
+    const int absent_y = phase_y && s->pad_top % 2 ? 0 : m + 1, absent_x = phase_x && s->pad_left % 2 ? 0 : m + 1;
+    for (int y = 0; y < m + 2; y++)
+        for (int x = 0; x < m + 2; x++) {
+            const int position = y * (m + 2) + x;
+            float *to = sums + position * p->sum_position;
+            if (y == absent_y || x == absent_x) {
+                memset(to, 0, (size_t)(8 * p->lanes) * sizeof *to);
+                continue;
+            }
+            ISA(winograd_products)(p, inputs + position * p->input_position, w, channels, to);
+            w += s->ic * 8;
+        }
+    for (int32_t i = 0; i < channels; i++)
+        ISA(winograd_rows)(p, t, sums + i * p->lanes, p->args->bias ? p->args->bias[channel + i] : 0,
+                           rows + i * p->block_pixels, p->pitch * m, m);
+    return w;
+}
+
+/* Weave the rows of both phases of columns, and store them or run the epilogue on them. `phases` holds
+ * the two, 8 * block_pixels apart. */
+static void ISA(tconv_winograd_finish)(const ISA(tconv_winograd_plan) *c, const ISA(winograd_block) *t, int phase_y,
+                                       int32_t channel, int32_t channels, const float *phases, int m) {
+    const ISA(winograd_plan) *p = &c->p;
+    const bnnc_conv_shape *s = p->s;
+    float woven[8 * BNNC_TILE] __attribute__((aligned(64)));
+    float v[BNNC_TILE] __attribute__((aligned(64)));
+    int64_t x0 = 2 * m * t->tx0, width = BNNC_MIN(s->ow - x0, 2 * t->width), plane = (int64_t)s->oh * s->ow;
+    for (int64_t row = 0; row < t->height; row++) {
+        int64_t y = 2 * (m * t->ty0 + row) + phase_y;
+        if (y >= s->oh)
+            break;
+        for (int64_t x = 0; x < width; x += BNNC_TILE) {
+            int64_t count = BNNC_MIN(BNNC_TILE, width - x), first = y * s->ow + x0 + x;
+            int64_t at = ((int64_t)t->batch_index * s->oc + channel) * plane + first;
+            for (int32_t i = 0; i < channels; i++) {
+                const float *from = phases + i * p->block_pixels + row * p->pitch * m + x / 2;
+                const float *streams[2] = {from, from + 8 * p->block_pixels};
+                ISA(weave)(c->direct ? c->direct + at + i * plane : woven + i * BNNC_TILE, streams, 2, count);
+            }
+            if (!c->direct)
+                ISA(run_rows)(&p->args->epilogue, t->batch_index, channel, channels, first, (int32_t)count, woven, NULL,
+                              BNNC_TILE, v);
+        }
+    }
+}
+
+BNNC_INLINE void ISA(tconv_winograd_run)(const bnnc_conv_f32_args *args, int64_t begin, int64_t end, float *scratch,
+                                         const int m) {
+    const int positions = (m + 2) * (m + 2);
+    ISA(tconv_winograd_plan) c = ISA(plan_tconv_winograd)(args, m);
+    const ISA(winograd_plan) *p = &c.p;
+    const bnnc_conv_shape *s = p->s;
+    float *inputs = scratch, *sums = inputs + positions * p->input_position,
+          *phases = sums + positions * p->sum_position;
+    float *zeros = phases + 2 * 8 * p->block_pixels;
+    memset(zeros, 0, (size_t)s->iw * sizeof(float));
+    for (int64_t unit = begin; unit < end; unit++) {
+        ISA(winograd_block) t = ISA(winograd_unit)(p, unit, m);
+        ISA(winograd_inputs)(p, &t, zeros, inputs, m);
+        const float *w = args->w;
+        for (int32_t channel = 0; channel < s->oc; channel += 8) {
+            int32_t channels = BNNC_MIN(8, s->oc - channel);
+            for (int phase_y = 0; phase_y < 2; phase_y++) {
+                for (int phase_x = 0; phase_x < 2; phase_x++)
+                    w = ISA(tconv_winograd_phase)(p, &t, phase_y, phase_x, w, channel, channels, inputs, sums,
+                                                  phases + phase_x * 8 * p->block_pixels, m);
+                ISA(tconv_winograd_finish)(&c, &t, phase_y, channel, channels, phases, m);
+            }
+        }
+    }
+}
+
+static int64_t ISA(conv_transpose_f32_winograd_units)(const void *args) {
+    const bnnc_conv_f32_args *a = args;
+    ISA(tconv_winograd_plan) c = ISA(plan_tconv_winograd)(a, a->tile == 4 ? 4 : 2);
+    return ISA(winograd_units)(&c.p);
+}
+
+static void ISA(conv_transpose_f32_winograd)(const void *args, int64_t begin, int64_t end, void *scratch) {
+    const bnnc_conv_f32_args *a = args;
+    if (a->tile == 4)
+        ISA(tconv_winograd_run)(a, begin, end, scratch, 4);
+    else
+        ISA(tconv_winograd_run)(a, begin, end, scratch, 2);
+}

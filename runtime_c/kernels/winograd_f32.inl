@@ -1,0 +1,325 @@
+/* Winograd's convolution F(m x m, 3x3): what the kernels that use it share. Of the m x m outputs of a
+ * tile each takes (1 + 2/m)² products an input channel instead of 9.
+ *
+ * A tile needs (m+2) x (m+2) inputs d and is
+ *
+ *     Y = A' (sum over input channels of (G g G') o (B' d B)) A
+ *
+ * with o element by element and g the 3x3 weights. For m = 4, from the points 0, +-a, +-b, infinity,
+ *
+ *     B' = a²b²   0   -s  0  1  0     A' = 1  1   1   1   1   0     s = a² + b²
+ *            0  -ab²  -b² a  1  0          0  a  -a   b  -b   0
+ *            0   ab²  -b² -a 1  0          0  a²  a²  b²  b²  0
+ *            0  -a²b  -a² b  1  0          0  a³ -a³  b³ -b³  1
+ *            0   a²b  -a² -b 1  0
+ *            0  a²b²   0  -s 0  1
+ *
+ * The usual points 1 and 2 lose a digit and a half to cancellation. With a = 3/4 and b = 3/2, whose
+ * powers are exact, the error is about two and a half times that of summing directly. For m = 2 the
+ * points are 0, +-1, infinity, and nothing is lost.
+ *
+ * Lanes are tiles that follow each other in a row of tiles. A unit is a block of tiles: its inputs are
+ * transformed, which gives a panel for each of the (m+2)² positions. For 8 output channels at a time
+ * the products of panels and weights follow, and their sums are transformed back to rows of pixels.
+ */
+#define WINOGRAD_A 0.75f
+#define WINOGRAD_B 1.5f
+#define WINOGRAD_A2 (WINOGRAD_A * WINOGRAD_A)
+#define WINOGRAD_B2 (WINOGRAD_B * WINOGRAD_B)
+
+/* Tiles of a block; floats of a tile's transformed inputs up to which it has so many, and above which
+ * it has few; units wanted. */
+#define WINOGRAD_TILES 64
+#define WINOGRAD_SMALL 640
+#define WINOGRAD_LARGE 4096
+#define WINOGRAD_UNITS 8
+
+typedef struct {
+    const bnnc_conv_f32_args *args;
+    const bnnc_conv_shape *s;
+    int64_t oh, ow; /* of a plain convolution of stride 1, padded with pad_top and pad_left */
+    int64_t pad_top, pad_left;
+    int64_t tiles_y, tiles_x; /* of the output */
+    int64_t rows, columns;    /* tiles of a block */
+    int64_t pitch;            /* tiles from one row of a block to the next: whole vectors of pixels */
+    int64_t row_blocks, column_blocks;
+    int64_t lanes;          /* tiles of a panel, whole vectors */
+    int64_t input_position; /* floats from one position's panel, or sums, to the next */
+    int64_t sum_position;
+    int64_t block_pixels;
+    float low;
+} ISA(winograd_plan);
+
+/* A unit: tiles [ty0, ty1) x [tx0, tx1) of a batch item, and how many pixels they are high and wide. */
+typedef struct {
+    int32_t batch_index;
+    int64_t ty0, ty1, tx0, tx1, height, width;
+} ISA(winograd_block);
+
+BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, const int m) {
+    const bnnc_conv_shape *s = p->s;
+    const int64_t whole = BNNC_MAX(1, BNNC_LANES / m), positions = (m + 2) * (m + 2);
+    p->tiles_y = BNNC_CEIL_DIV(p->oh, m);
+    p->tiles_x = BNNC_CEIL_DIV(p->ow, m);
+    int64_t inputs = s->ic * positions;
+    int64_t most = inputs > WINOGRAD_LARGE ? 16 : inputs > WINOGRAD_SMALL ? 32 : WINOGRAD_TILES;
+    while (most > 16 && s->batch * p->tiles_y * p->tiles_x < WINOGRAD_UNITS * most)
+        most /= 2;
+    p->pitch = BNNC_CEIL_DIV(p->tiles_x, whole) * whole;
+    p->columns = p->tiles_x;
+    if (p->pitch > most)
+        p->pitch = p->columns = most;
+    p->rows = BNNC_MIN(p->tiles_y, most / p->pitch);
+    p->row_blocks = BNNC_CEIL_DIV(p->tiles_y, p->rows);
+    p->column_blocks = BNNC_CEIL_DIV(p->tiles_x, p->columns);
+    p->lanes = BNNC_CEIL_DIV(p->rows * p->pitch, BNNC_LANES) * BNNC_LANES;
+    p->block_pixels = p->rows * p->pitch * m * m;
+    /* Not multiples of a page, so that positions do not share cache sets. */
+    p->input_position = s->ic * p->lanes + 16;
+    p->sum_position = 8 * p->lanes + 16;
+}
+
+BNNC_INLINE int64_t ISA(winograd_units)(const ISA(winograd_plan) *p) {
+    return p->s->batch * p->row_blocks * p->column_blocks;
+}
+
+BNNC_INLINE ISA(winograd_block) ISA(winograd_unit)(const ISA(winograd_plan) *p, int64_t unit, const int m) {
+    ISA(winograd_block) t = {
+        .batch_index = (int32_t)(unit / p->column_blocks / p->row_blocks),
+        .ty0 = unit / p->column_blocks % p->row_blocks * p->rows,
+        .tx0 = unit % p->column_blocks * p->columns,
+    };
+    t.ty1 = BNNC_MIN(p->tiles_y, t.ty0 + p->rows);
+    t.tx1 = BNNC_MIN(p->tiles_x, t.tx0 + p->columns);
+    t.height = BNNC_MIN(p->oh, t.ty1 * m) - t.ty0 * m;
+    t.width = BNNC_MIN(p->ow, t.tx1 * m) - t.tx0 * m;
+    return t;
+}
+
+/* out = B' in, m + 2 vectors. */
+BNNC_INLINE void ISA(winograd_in)(const vf32 *in, vf32 *out, const int m) {
+    if (m == 2) {
+        out[0] = in[2] - in[0];
+        out[1] = in[2] + in[1];
+        out[2] = in[2] - in[1];
+        out[3] = in[3] - in[1];
+        return;
+    }
+    const vf32 a = f32_set(WINOGRAD_A), b = f32_set(WINOGRAD_B);
+    const vf32 a2 = f32_set(-WINOGRAD_A2), b2 = f32_set(-WINOGRAD_B2);
+    const vf32 both = f32_set(WINOGRAD_A2 * WINOGRAD_B2), sum = f32_set(-(WINOGRAD_A2 + WINOGRAD_B2));
+    vf32 ta = f32_fma(b2, in[2], in[4]), ua = f32_fma(b2, in[1], in[3]);
+    vf32 tb = f32_fma(a2, in[2], in[4]), ub = f32_fma(a2, in[1], in[3]);
+    out[0] = f32_fma(both, in[0], f32_fma(sum, in[2], in[4]));
+    out[1] = f32_fma(a, ua, ta);
+    out[2] = f32_fma(-a, ua, ta);
+    out[3] = f32_fma(b, ub, tb);
+    out[4] = f32_fma(-b, ub, tb);
+    out[5] = f32_fma(both, in[1], f32_fma(sum, in[3], in[5]));
+}
+
+/* out = A' in, m + 2 vectors to m. */
+BNNC_INLINE void ISA(winograd_out)(const vf32 *in, vf32 *out, const int m) {
+    vf32 sa = in[1] + in[2], da = in[1] - in[2];
+    if (m == 2) {
+        out[0] = in[0] + sa;
+        out[1] = in[3] + da;
+        return;
+    }
+    const vf32 a = f32_set(WINOGRAD_A), b = f32_set(WINOGRAD_B);
+    const vf32 a2 = f32_set(WINOGRAD_A2), b2 = f32_set(WINOGRAD_B2);
+    const vf32 a3 = f32_set(WINOGRAD_A * WINOGRAD_A2), b3 = f32_set(WINOGRAD_B * WINOGRAD_B2);
+    vf32 sb = in[3] + in[4], db = in[3] - in[4];
+    out[0] = in[0] + sa + sb;
+    out[1] = f32_fma(b, db, a * da);
+    out[2] = f32_fma(b2, sb, a2 * sa);
+    out[3] = f32_fma(b3, db, f32_fma(a3, da, in[5]));
+}
+
+/* Of m vectors, every m-th lane from the first, second, ... on; and back. */
+BNNC_INLINE void ISA(winograd_split)(vf32 *v, const int m) {
+    vf32 even0 = ISA(even)(v[0], v[1]), odd0 = ISA(odd)(v[0], v[1]);
+    if (m == 2) {
+        v[0] = even0;
+        v[1] = odd0;
+        return;
+    }
+    vf32 even1 = ISA(even)(v[2], v[3]), odd1 = ISA(odd)(v[2], v[3]);
+    v[0] = ISA(even)(even0, even1);
+    v[1] = ISA(even)(odd0, odd1);
+    v[2] = ISA(odd)(even0, even1);
+    v[3] = ISA(odd)(odd0, odd1);
+}
+BNNC_INLINE void ISA(winograd_join)(vf32 *v, const int m) {
+    if (m == 2) {
+        vf32 low = ISA(interleave_low)(v[0], v[1]);
+        v[1] = ISA(interleave_high)(v[0], v[1]);
+        v[0] = low;
+        return;
+    }
+    vf32 low02 = ISA(interleave_low)(v[0], v[2]), high02 = ISA(interleave_high)(v[0], v[2]);
+    vf32 low13 = ISA(interleave_low)(v[1], v[3]), high13 = ISA(interleave_high)(v[1], v[3]);
+    v[0] = ISA(interleave_low)(low02, low13);
+    v[1] = ISA(interleave_high)(low02, low13);
+    v[2] = ISA(interleave_low)(high02, high13);
+    v[3] = ISA(interleave_high)(high02, high13);
+}
+
+/* The inputs of BNNC_LANES tiles from pixel `at` on, transformed along columns of pixels and then split. */
+BNNC_INLINE void ISA(winograd_columns)(const float *const *in, int64_t at, int64_t width, vf32 out[6][4],
+                                       const int inside, const int m) {
+    BNNC_UNROLL for (int i = 0; i < m; i++) {
+        vf32 d[6], r[6];
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] =
+            inside ? f32_load(in[j] + at + i * BNNC_LANES)
+                   : ISA(load_window)(in[j], at + i * BNNC_LANES, width, f32_set(0));
+        ISA(winograd_in)(d, r, m);
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) out[j][i] = r[j];
+    }
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) ISA(winograd_split)(out[j], m);
+}
+
+/* Transform one channel's inputs of one row of tiles: first along columns of pixels, which need not be
+ * split for that, then along rows. A tile's last two columns are the first ones of the next, so
+ * vectors go from right to left. */
+BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, const float *x,
+                                          int64_t ty, const float *zeros, float *out, const int m) {
+    const bnnc_conv_shape *s = p->s;
+    const float *in[6];
+    for (int64_t j = 0; j < m + 2; j++) {
+        int64_t y = ty * m + j - p->pad_top;
+        in[j] = y >= 0 && y < s->ih ? x + y * s->iw : zeros;
+    }
+    int64_t tiles = t->tx1 - t->tx0, begin = t->tx0 * m - p->pad_left;
+    int64_t last = BNNC_CEIL_DIV(tiles, BNNC_LANES) * BNNC_LANES;
+    vf32 carry[6][2] = {{{0}}};
+    if (begin + m * last < s->iw) {
+        vf32 next[6][4];
+        ISA(winograd_columns)(in, begin + m * last, s->iw, next, 0, m);
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) carry[j][k] = next[j][k];
+    }
+    for (int64_t i = last - BNNC_LANES; i >= 0; i -= BNNC_LANES) {
+        int64_t at = begin + m * i;
+        vf32 half[6][4];
+        if (at >= 0 && at + m * BNNC_LANES <= s->iw)
+            ISA(winograd_columns)(in, at, s->iw, half, 1, m);
+        else
+            ISA(winograd_columns)(in, at, s->iw, half, 0, m);
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
+            vf32 d[6], r[6];
+            BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = half[j][k];
+            BNNC_UNROLL for (int k = 0; k < 2; k++) {
+                d[m + k] = ISA(slide_down)(d[k], carry[j][k]);
+                carry[j][k] = d[k];
+            }
+            ISA(winograd_in)(d, r, m);
+            BNNC_UNROLL for (int k = 0; k < m + 2; k++)
+                f32_store(out + ((m + 2) * j + k) * p->input_position + i, r[k]);
+        }
+    }
+}
+
+/* Transform a unit's inputs. `zeros`: as many as a row of the input is wide. */
+BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, const float *zeros,
+                                      float *out, const int m) {
+    const bnnc_conv_shape *s = p->s;
+    const float *x = p->args->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
+    for (int64_t c = 0; c < s->ic; c++, x += (int64_t)s->ih * s->iw)
+        for (int64_t ty = t->ty0; ty < t->ty1; ty++)
+            ISA(winograd_row_inputs)(p, t, x, ty, zeros, out + c * p->lanes + (ty - t->ty0) * p->pitch, m);
+}
+
+/* Sums over `depth` products of mr channels x nv vectors of tiles. */
+BNNC_INLINE void ISA(winograd_tile)(const float *w, const float *panel, int64_t depth, int64_t lanes, float *out,
+                                    const int mr, const int nv) {
+    vf32 sum[8][3];
+    BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] =
+        f32_load(panel + j * BNNC_LANES) * f32_set(w[m]);
+    for (int64_t k = 1; k < depth; k++) {
+        panel += lanes;
+        w += 8;
+        vf32 x[3];
+        BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
+        BNNC_UNROLL for (int m = 0; m < mr; m++) {
+            vf32 weight = f32_set(w[m]);
+            BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
+        }
+    }
+    BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++)
+        f32_store(out + m * lanes + j * BNNC_LANES, sum[m][j]);
+}
+
+/* The products of a position's panel with the weights of a block of channels, at least one. Registers:
+ * 32 hold 8 x 2 sums and more, 16 hold 4 x 3. */
+static void ISA(winograd_products)(const ISA(winograd_plan) *p, const float *panel, const float *w, int32_t channels,
+                                   float *sums) {
+    const int64_t depth = p->s->ic, lanes = p->lanes;
+    int64_t i = 0;
+#if BNNC_VEC_BYTES == 64
+    if (channels > 4) {
+        for (; i + 2 * BNNC_LANES <= lanes; i += 2 * BNNC_LANES)
+            ISA(winograd_tile)(w, panel + i, depth, lanes, sums + i, 8, 2);
+        if (i < lanes)
+            ISA(winograd_tile)(w, panel + i, depth, lanes, sums + i, 8, 1);
+        return;
+    }
+#endif
+    for (int m = 0; m < channels; m += 4, i = 0) {
+        for (; i + 3 * BNNC_LANES <= lanes && i + 4 * BNNC_LANES != lanes; i += 3 * BNNC_LANES)
+            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 3);
+        for (; i + 2 * BNNC_LANES <= lanes; i += 2 * BNNC_LANES)
+            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 2);
+        if (i < lanes)
+            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 1);
+    }
+}
+
+/* Transform the sums of one channel at lanes [i, i + BNNC_LANES) back: m rows of pixels, m vectors each. */
+BNNC_INLINE void ISA(winograd_outputs)(const ISA(winograd_plan) *p, const float *sums, vf32 bias, vf32 low,
+                                       vf32 out[4][4], const int m) {
+    vf32 half[6][4];
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
+        vf32 v[6];
+        BNNC_UNROLL for (int k = 0; k < m + 2; k++) v[k] = f32_load(sums + ((m + 2) * j + k) * p->sum_position);
+        ISA(winograd_out)(v, half[j], m);
+    }
+    BNNC_UNROLL for (int k = 0; k < m; k++) {
+        vf32 v[6], r[4];
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) v[j] = half[j][k];
+        ISA(winograd_out)(v, r, m);
+        BNNC_UNROLL for (int j = 0; j < m; j++) out[j][k] = f32_max(low, r[j] + bias);
+    }
+    BNNC_UNROLL for (int j = 0; j < m; j++) ISA(winograd_join)(out[j], m);
+}
+
+/* The outputs of one channel: row `y` of the block begins at out + y * stride. */
+BNNC_INLINE void ISA(winograd_rows)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, const float *sums,
+                                    float bias, float *out, int64_t stride, const int m) {
+    vf32 shift = f32_set(bias), low = f32_set(p->low);
+    int64_t y = 0, x = 0;
+    for (int64_t i = 0; i < p->lanes && y < t->height; i += BNNC_LANES) {
+        vf32 rows[4][4];
+        ISA(winograd_outputs)(p, sums + i, shift, low, rows, m);
+        BNNC_UNROLL for (int k = 0; k < m; k++) {
+            if (y >= t->height)
+                break;
+            int64_t count = BNNC_MIN(m, t->height - y);
+            for (int64_t j = 0; x < t->width && j < count; j++)
+                f32_store_some(out + (y + j) * stride + x, rows[j][k], t->width - x);
+            x += BNNC_LANES;
+            if (x >= p->pitch * m) {
+                x = 0;
+                y += m;
+            }
+        }
+    }
+}
+
+#undef WINOGRAD_A
+#undef WINOGRAD_B
+#undef WINOGRAD_A2
+#undef WINOGRAD_B2
+#undef WINOGRAD_TILES
+#undef WINOGRAD_SMALL
+#undef WINOGRAD_LARGE
+#undef WINOGRAD_UNITS
