@@ -31,9 +31,7 @@ def cancel_detach(graph: Graph, report: Report) -> int:
     numbers = _Numbers(graph)
     changed = 0
     for node in graph.nodes():
-        if node.op.name not in ("Add", "Sub") or isinstance(
-            domains.of(node.output), (Finite, Exact)
-        ):
+        if node.op.name not in ("Add", "Sub", "ReduceSum") or _is_few(domains, node.output):
             continue
         terms = _remaining_terms(node.output, numbers, domains)
         if terms is None:
@@ -120,6 +118,9 @@ def _parts(value: Value) -> list[tuple[Value, float]] | None:
         return [(node.operand(0), 1.0), (node.operand(1), 1.0 if node.op.name == "Add" else -1.0)]
     if node.op.name == "Neg":
         return [(node.operand(0), -1.0)]
+    if node.op.name == "ReduceSum":
+        stacked = _stacked(node)
+        return None if stacked is None else [(part, 1.0) for part in stacked]
     if node.op.name in ("Mul", "Div"):
         for slot in (1, 0) if node.op.name == "Mul" else (1,):
             number = same_everywhere(node.operand(slot))
@@ -128,6 +129,21 @@ def _parts(value: Value) -> list[tuple[Value, float]] | None:
             if number:
                 return [(node.operand(1 - slot), number if node.op.name == "Mul" else 1 / number)]
     return None
+
+
+def _stacked(node: Node) -> list[Value] | None:
+    """What is added up by a sum over the new axis that tensors were stacked along."""
+    stack = node.operand(0).producer
+    if stack.op.name != "Concat" or len(stack.inputs) > _MAX_TERMS:
+        return None
+    rank = len(stack.output.shape)
+    if [axis % rank for axis in node.attrs["axes"]] != [stack.attrs["axis"] % rank]:
+        return None
+    parts = [value.producer for value in stack.inputs if value is not None]
+    if any(part.op.name != "Reshape" for part in parts):
+        return None
+    found = [part.operand(0) for part in parts]
+    return found if all(value.type == node.output.type for value in found) else None
 
 
 def _sum(graph: Graph, terms: list[tuple[Value, float]], after: Node) -> Value:

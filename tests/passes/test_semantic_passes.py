@@ -310,6 +310,19 @@ def test_a_float_path_computed_twice_cancels() -> None:
     assert drawn(graph) == ["Sign"]
 
 
+def stacked(n: Net, last: Value) -> Value:
+    """Sign(x) - x and another tensor, stacked along a new axis."""
+    parts = [n("Sub", n.sign(n.x), n.x), last]
+    return n("Concat", *(n("Reshape", part, shape=(1, *n.x.shape)) for part in parts), axis=0)
+
+
+def test_a_float_path_cancels_in_the_sum_of_a_stack() -> None:
+    net = Net()
+    graph = net.returns(net("ReduceSum", stacked(net, net.x), axes=(-5,), keepdims=False))
+    apply(graph, cancel_detach)
+    assert drawn(graph) == ["Sign"]
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -317,6 +330,8 @@ def test_a_float_path_computed_twice_cancels() -> None:
         lambda n: n("Add", n("Sub", n.sign(n.x), n("Tanh", n.x)), n("Sigmoid", n.x)),
         lambda n: n("Add", n("Sub", n.sign(n.x), n.x), n("Mul", n.x, 2)),
         lambda n: n("Add", n.sign(n.x), n.x),
+        lambda n: n("ReduceSum", stacked(n, n("Tanh", n.x)), axes=(0,), keepdims=False),
+        lambda n: n("ReduceSum", stacked(n, n.x), axes=(1,), keepdims=False),
     ],
 )
 def test_other_sums_stay(form: Callable[[Net], Value]) -> None:
