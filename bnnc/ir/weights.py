@@ -77,6 +77,8 @@ def _scales(rows: np.ndarray) -> np.ndarray | None:
     """Each row's |number|, if it has but one."""
     rows = np.abs(rows)
     low, high = rows.min(axis=1), rows.max(axis=1)
+    if not np.isfinite(high).all():
+        return None
     scale = np.array(high)
     for noisy in np.flatnonzero(low != high):
         scale[noisy] = _median(rows[noisy])
@@ -90,7 +92,7 @@ def _scales(rows: np.ndarray) -> np.ndarray | None:
 def _uneven(weights: np.ndarray) -> TwoValued | None:
     """Weights of two values that are not opposite in every channel."""
     rows = weights.reshape(weights.shape[0], -1)
-    if rows.shape[1] < FEWEST:
+    if rows.shape[1] < FEWEST or not np.isfinite(rows).all():
         return None
     signs = np.empty(rows.shape, bool)
     pairs = np.empty((len(rows), 2))
@@ -110,8 +112,6 @@ def _pair(row: np.ndarray) -> np.ndarray | None:
     """The two numbers that a row consists of, ascending, float64; twice the same if it is one."""
     noise = _noise(np.abs(row).max().astype(np.float64))
     low, high = (np.float64(end) for end in (row.min(), row.max()))
-    if not np.isfinite(high - low):
-        return None
     upper = row > (low + high) / 2
     halves = (row,) if high - low <= 2 * noise else (row[~upper], row[upper])
     if any(np.ptp(half) > 2 * noise for half in halves):

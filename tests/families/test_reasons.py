@@ -106,6 +106,16 @@ def test_insisting_on_binary_makes_the_first_reason_an_error(model: Path, tmp_pa
     assert not (tmp_path / "m.so").exists()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_no_numbers_are_told_of(number: float) -> None:
+    write, weights = Writer(), np.sign(np.linspace(-1, 1, 512)).reshape(8, 8, 8, 1)
+    weights[3, 2] = number
+    x = write("Sign", write.input("image", 1, 8, 8, 8))
+    _, report = compiler.reference_graph(write.returns(write("Conv", x, weights)))
+    assert [verdict.reason for verdict in report.verdicts] == ["its weights are not all finite"]
+
+
 ONE_SIDED: dict[str, tuple[Callable[[Writer, str], str], str]] = {
     "Sign": (lambda w, x: w("Sign", x), "0 or 1"),
     "x >= 0": (lambda w, x: w("Where", w("GreaterOrEqual", x, 0.0), 1.0, -1.0), "1"),

@@ -18,6 +18,7 @@ from bnnc.frontends.onnx.ops.movement import MOVEMENT
 from bnnc.frontends.onnx.ops.normalization import NORMALIZATION
 from bnnc.frontends.onnx.ops.pooling import POOLING
 from bnnc.frontends.onnx.ops.qonnx import QONNX
+from bnnc.frontends.onnx.ops.qonnx_layers import CHANNELS_LAST, QONNX_LAYERS
 from bnnc.frontends.onnx.ops.quantization import QUANTIZATION
 from bnnc.frontends.onnx.ops.reduction import REDUCTION
 from bnnc.frontends.onnx.ops.resize import RESIZE
@@ -48,8 +49,9 @@ STANDARD: Mapping[str, Importer] = {
 
 DOMAINS: Mapping[str, Mapping[str, Importer]] = {
     "": STANDARD,
-    "qonnx.custom_op.general": QONNX,
-    "finn.custom_op.general": QONNX,
+    "qonnx.custom_op.general": {**QONNX, **QONNX_LAYERS},
+    "qonnx.custom_op.channels_last": CHANNELS_LAST,
+    "finn.custom_op.general": {**QONNX, **QONNX_LAYERS},
     "onnx.brevitas": QONNX,
     "com.microsoft": MICROSOFT,
 }
