@@ -322,6 +322,6 @@ def _real_input(reader: Node, x: Value) -> str:
     return f"its input takes any value: it comes from {node.op.name} {node.title!r}"
 
 
-_CARRYING = ("Reshape", "Transpose", "Slice", "Pad")
-_OWN = ("Cast", "Sub")
+_CARRYING = ("Reshape", "Transpose", "Slice", "Pad", "Cast")
+_OWN = ("Sub",)
 """What an importer puts before a product of integers, under its name."""

@@ -16,6 +16,7 @@ from bnnc.frontends.onnx.ops.matmul import MATMUL
 from bnnc.frontends.onnx.ops.microsoft import MICROSOFT
 from bnnc.frontends.onnx.ops.movement import MOVEMENT
 from bnnc.frontends.onnx.ops.normalization import NORMALIZATION
+from bnnc.frontends.onnx.ops.openvino import OPENVINO
 from bnnc.frontends.onnx.ops.pooling import POOLING
 from bnnc.frontends.onnx.ops.qonnx import QONNX
 from bnnc.frontends.onnx.ops.qonnx_layers import CHANNELS_LAST, QONNX_LAYERS
@@ -54,6 +55,7 @@ DOMAINS: Mapping[str, Mapping[str, Importer]] = {
     "finn.custom_op.general": {**QONNX, **QONNX_LAYERS},
     "onnx.brevitas": QONNX,
     "com.microsoft": MICROSOFT,
+    "org.openvinotoolkit": OPENVINO,
 }
 """The tables by domain."""
 
