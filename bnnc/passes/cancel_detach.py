@@ -14,6 +14,7 @@ from bnnc.passes.rewriting import same_everywhere
 
 _MAX_TERMS = 8
 _MAX_EXPANSIONS = 24
+_MAX_ROUNDS = 8
 
 
 def cancel_detach(graph: Graph, report: Report) -> int:
@@ -25,8 +26,20 @@ def cancel_detach(graph: Graph, report: Report) -> int:
     In exact arithmetic y is the sign; in floats it is the sign and rounding noise. A sum is
     expanded into terms, the last computed first, so that whatever f is, its two occurrences meet
     before either is taken apart. It is rewritten only if something cancels and only tensors of
-    few values remain. Equal computations count as the same term.
+    few values remain, or what Round and its like give. Equal computations count as the same term.
     """
+    total = 0
+    for _ in range(_MAX_ROUNDS):
+        changed = _cancel(graph)
+        total += changed
+        if not changed:
+            break
+        graph.prune()
+    return total
+
+
+def _cancel(graph: Graph) -> int:
+    """What has cancelled may leave few values where many were, and more to cancel behind."""
     domains = Domains(graph)
     numbers = _Numbers(graph)
     changed = 0
@@ -82,7 +95,7 @@ def _remaining_terms(
     terms = {numbers[value]: 1.0}
     cancelled = False
     for _ in range(_MAX_EXPANSIONS):
-        rest = [n for n in terms if not _is_few(domains, numbers.values[n])]
+        rest = [n for n in terms if not _may_remain(domains, numbers.values[n])]
         if not rest:
             break
         last = max(rest)
@@ -100,15 +113,19 @@ def _remaining_terms(
         if len(terms) > _MAX_TERMS:
             return None
     found = [(numbers.values[number], factor) for number, factor in sorted(terms.items())]
-    done = all(_is_few(domains, term) for term, _ in found)
+    done = all(_may_remain(domains, term) for term, _ in found)
     alive = any(
-        isinstance(domains.of(term), Finite) and term.shape == value.shape for term, _ in found
+        not isinstance(domains.of(term), Exact) and term.shape == value.shape for term, _ in found
     )
     return found if cancelled and done and alive else None
 
 
 def _is_few(domains: Domains, value: Value) -> bool:
     return isinstance(domains.of(value), (Finite, Exact))
+
+
+def _may_remain(domains: Domains, value: Value) -> bool:
+    return _is_few(domains, value) or value.producer.op.name in ("Round", "Floor", "Ceil")
 
 
 def _parts(value: Value) -> list[tuple[Value, float]] | None:

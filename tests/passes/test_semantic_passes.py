@@ -316,6 +316,18 @@ def stacked(n: Net, last: Value) -> Value:
     return n("Concat", *(n("Reshape", part, shape=(1, *n.x.shape)) for part in parts), axis=0)
 
 
+def test_a_float_path_cancels_around_a_rounding_and_then_around_what_clips_it() -> None:
+    """QKeras' activation of one bit: rounded, halved, clipped, doubled."""
+    net = Net()
+    rounded = net("Add", net.x, net("Add", net("Neg", net.x), net("Round", net.x)))
+    level = net("Mul", net("Clip", net("Mul", rounded, 0.5), min=0.0, max=0.5), 2)
+    soft = net("Relu", net.x)
+    graph = net.returns(net("Add", soft, net("Add", net("Neg", soft), level)))
+    apply(graph, cancel_detach)
+    assert drawn(graph) == ["Round", "Mul", "Clip", "Mul"]
+    assert Domains(graph).distinct(graph.outputs[0]).tolist() == [0, 1]
+
+
 def test_a_float_path_cancels_in_the_sum_of_a_stack() -> None:
     net = Net()
     graph = net.returns(net("ReduceSum", stacked(net, net.x), axes=(-5,), keepdims=False))
