@@ -79,15 +79,16 @@ static void ISA(conv_f32_winograd)(const void *args, int64_t begin, int64_t end,
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
     for (int64_t unit = begin; unit < end; unit++) {
         ISA(winograd_block) t = ISA(winograd_unit)(p, unit, 4);
-        ISA(winograd_inputs)(p, &t, zeros, inputs, 4);
+        if (unit == begin || unit % p->splits == 0)
+            ISA(winograd_inputs)(p, &t, zeros, inputs, 4);
         ISA(gemm_ask) asks[3] = {{.rows = 0}};
-        if (unit + 1 < end) {
+        if (unit + 1 < end && (unit + 1) % p->splits == 0) {
             ISA(winograd_block) next = ISA(winograd_unit)(p, unit + 1, 4);
             asks[2] = ISA(winograd_ask_inputs)(p, &next);
-            ISA(spread)(&asks[2], BNNC_CEIL_DIV(s->oc, 8) * 36);
+            ISA(spread)(&asks[2], p->unit_channels / 8 * 36);
         }
         int64_t first = t.ty0 * 4 * p->ow + t.tx0 * 4;
-        for (int32_t channel = 0; channel < s->oc; channel += 8) {
+        for (int32_t channel = t.channel; channel < t.stop; channel += 8) {
             int32_t channels = BNNC_MIN(8, s->oc - channel);
             for (int i = 0; i < 2; i++) {
                 asks[i] = ISA(winograd_ask_outputs)(p, &t, c.touch[i], channel);

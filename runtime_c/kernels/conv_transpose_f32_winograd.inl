@@ -93,9 +93,10 @@ BNNC_INLINE void ISA(tconv_winograd_run)(const bnnc_conv_f32_args *args, int64_t
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
     for (int64_t unit = begin; unit < end; unit++) {
         ISA(winograd_block) t = ISA(winograd_unit)(p, unit, m);
-        ISA(winograd_inputs)(p, &t, zeros, inputs, m);
-        const float *w = args->w;
-        for (int32_t channel = 0; channel < s->oc; channel += 8) {
+        if (unit == begin || unit % p->splits == 0)
+            ISA(winograd_inputs)(p, &t, zeros, inputs, m);
+        const float *w = args->w + (int64_t)t.channel / 8 * 4 * (m + 1) * (m + 1) * s->ic * 8;
+        for (int32_t channel = t.channel; channel < t.stop; channel += 8) {
             int32_t channels = BNNC_MIN(8, s->oc - channel);
             for (int phase_y = 0; phase_y < 2; phase_y++) {
                 for (int phase_x = 0; phase_x < 2; phase_x++)
