@@ -37,7 +37,7 @@
 #define WINOGRAD_UNITS 8
 
 typedef struct {
-    const bnnc_conv_f32_args *args;
+    const float *x;
     const bnnc_conv_shape *s;
     int64_t oh, ow; /* of a plain convolution of stride 1, padded with pad_top and pad_left */
     int64_t pad_top, pad_left;
@@ -60,16 +60,17 @@ typedef struct {
     int64_t ty0, ty1, tx0, tx1, height, width;
 } ISA(winograd_block);
 
-BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, const int m) {
+/* `whole`: whether a unit must have all channels of its block. */
+BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, int whole, const int m) {
     const bnnc_conv_shape *s = p->s;
-    const int64_t whole = BNNC_MAX(1, BNNC_LANES / m), positions = (m + 2) * (m + 2);
+    const int64_t unit = BNNC_MAX(1, BNNC_LANES / m), positions = (m + 2) * (m + 2);
     p->tiles_y = BNNC_CEIL_DIV(p->oh, m);
     p->tiles_x = BNNC_CEIL_DIV(p->ow, m);
     int64_t inputs = s->ic * positions;
     int64_t most = inputs > WINOGRAD_LARGE ? 16 : inputs > WINOGRAD_SMALL ? 32 : WINOGRAD_TILES;
     while (most > 16 && s->batch * p->tiles_y * p->tiles_x < WINOGRAD_BLOCKS * most)
         most /= 2;
-    p->pitch = BNNC_CEIL_DIV(p->tiles_x, whole) * whole;
+    p->pitch = BNNC_CEIL_DIV(p->tiles_x, unit) * unit;
     p->columns = p->tiles_x;
     if (p->pitch > most)
         p->pitch = p->columns = most;
@@ -81,11 +82,13 @@ BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, const int m) {
     /* Not multiples of a page, so that positions do not share cache sets. */
     p->input_position = s->ic * p->lanes + 16;
     p->sum_position = 8 * p->lanes + 16;
-    int64_t eights = BNNC_CEIL_DIV(s->oc, 8), blocks = s->batch * p->row_blocks * p->column_blocks;
-    int64_t together =
-        ISA(mixes_channels)(&p->args->epilogue) ? eights : BNNC_CEIL_DIV(eights * blocks, WINOGRAD_UNITS);
-    p->unit_channels = (int32_t)BNNC_MIN(eights, together) * 8;
-    p->splits = BNNC_CEIL_DIV(s->oc, p->unit_channels);
+    p->splits = 1;
+    p->unit_channels = s->oc;
+    if (!whole) {
+        int64_t blocks = s->batch * p->row_blocks * p->column_blocks, eights = BNNC_CEIL_DIV(s->oc, 8);
+        p->unit_channels = (int32_t)BNNC_MIN(eights, BNNC_CEIL_DIV(eights * blocks, WINOGRAD_UNITS)) * 8;
+        p->splits = BNNC_CEIL_DIV(s->oc, p->unit_channels);
+    }
 }
 
 BNNC_INLINE int64_t ISA(winograd_units)(const ISA(winograd_plan) *p) {
@@ -236,7 +239,7 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
 BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, const float *zeros,
                                       float *out, const int m) {
     const bnnc_conv_shape *s = p->s;
-    const float *x = p->args->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
+    const float *x = p->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
     for (int64_t c = 0; c < s->ic; c++, x += (int64_t)s->ih * s->iw)
         for (int64_t ty = t->ty0; ty < t->ty1; ty++)
             ISA(winograd_row_inputs)(p, t, x, ty, zeros, out + c * p->lanes + (ty - t->ty0) * p->pitch, m);
