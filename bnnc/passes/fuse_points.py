@@ -87,7 +87,9 @@ def _is_plain(node: Node, kernel: tuple[int, int]) -> bool:
 def _fuse(graph: Graph, pairs: list[tuple[Node, Node]]) -> None:
     first = pairs[0][0]
     inputs: list[Value | None] = [first.operand(0)]
-    branches, outputs, titles = [], [], []
+    branches: list[Branch] = []
+    outputs: list[Value] = []
+    titles: list[str] = []
     for node, points in pairs:
         slot = len(inputs)
         inputs += [node.operand(1), node.optional(2), points.operand(1), points.optional(2)]
