@@ -113,6 +113,25 @@ typedef struct {
     bnnc_epilogue epilogue;
 } bnnc_conv_f32_args;
 
+/* branched_conv_f32: for each branch a 3x3 convolution of x as conv_f32_winograd makes it, max(low, that),
+ * and a 1x1 convolution of that. */
+typedef struct {
+    int32_t hidden;      /* channels between the two, at most 128 */
+    const float *w;      /* as of conv_f32_winograd */
+    const float *bias;   /* float[hidden] or NULL */
+    const float *points; /* as of a 1x1 conv_f32 */
+    const float *point_bias;
+    bnnc_epilogue epilogue;
+} bnnc_branch;
+
+typedef struct {
+    bnnc_conv_shape shape; /* of the 3x3 convolutions; oc is not used */
+    const float *x;
+    float low;
+    int32_t count;
+    const bnnc_branch *branches;
+} bnnc_branched_conv_args;
+
 /* binary_conv_nhwc: x in bits_nhwc; w uint64 [oc][kh][kw][ceil(ic/g / 64)], padding bits 0.
  * binary_conv_planar: 3x3, stride 1, dilation 1, pads 1, one group, ic at most 65535 / 9; x in
  * bits_planar; w uint16, see kernels/planar_block.inl. A tensor that is added may be the one stored.
@@ -297,7 +316,7 @@ enum {
 
 typedef struct {
     const char *name;
-    bnnc_kernel conv_f32, conv_f32_winograd, depthwise_f32, pooled_depthwise_f32;
+    bnnc_kernel conv_f32, conv_f32_winograd, branched_conv_f32, depthwise_f32, pooled_depthwise_f32;
     bnnc_kernel conv_transpose_f32, conv_transpose_f32_winograd, matmul_f32;
     bnnc_kernel binary_conv_nhwc, binary_conv_planar;
     bnnc_kernel map_f32, max_pool_f32, average_pool_f32, resize_f32;

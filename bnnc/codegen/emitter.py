@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +38,7 @@ class Call:
         fields: (name, C expression) pairs, zero fields left out.
         steps: C initialisers of the epilogue's steps.
         epilogue: (channels, height, width), if the arguments hold an epilogue.
+        branches: arguments of the same kind that these hold an array of.
     """
 
     kernel: str
@@ -45,6 +46,7 @@ class Call:
     fields: list[tuple[str, str]]
     steps: list[str] = field(default_factory=list)
     epilogue: tuple[int, int, int] | None = None
+    branches: list[Call] = field(default_factory=list)
 
 
 class Emitter:
@@ -85,21 +87,30 @@ class Emitter:
     ) -> None:
         """Add a call, with ``epilogue``'s steps if given. Sequences become brace lists; zeros are
         left to C."""
-        texts = [(name, c_value(given)) for name, given in fields.items()]
-        call = Call(kernel, struct, [(n, t) for n, t in texts if t not in ("0", "0.0f")])
+        call = _call(kernel, struct, fields)
         if epilogue is not None:
-            shape = (epilogue.outputs[0] if epilogue.outputs else epilogue.operand(0)).shape
-            call.epilogue = (shape[1], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1)
-            call.steps = self._steps(epilogue)
+            self._add_epilogue(call, epilogue, steps_of(epilogue), epilogue.outputs)
         self.calls.append(call)
 
-    def _steps(self, node: Node) -> list[str]:
-        steps = steps_of(node)
-        if not steps:
-            return [f"{{.kind = BNNC_STEP_STORE, .out = {self.address(node.output)}}}"]
-        return [self._step(node, step) for step in steps]
+    def branch(
+        self, node: Node, steps: Sequence[Step], outputs: Sequence[Value], /, **fields: Field
+    ) -> None:
+        """Add to the last call a branch of ``node``, whose ``steps`` lead to ``outputs``."""
+        branch = _call("", "bnnc_branch", fields)
+        self._add_epilogue(branch, node, steps, outputs)
+        self.calls[-1].branches.append(branch)
 
-    def _step(self, node: Node, step: Step) -> str:
+    def _add_epilogue(
+        self, call: Call, node: Node, steps: Sequence[Step], outputs: Sequence[Value]
+    ) -> None:
+        shape = (outputs[0] if outputs else node.operand(0)).shape
+        call.epilogue = (shape[1], math.prod(shape[2:-1]), shape[-1] if len(shape) > 2 else 1)
+        if steps:
+            call.steps = [self._step(node, step, outputs) for step in steps]
+        else:
+            call.steps = [f"{{.kind = BNNC_STEP_STORE, .out = {self.address(outputs[0])}}}"]
+
+    def _step(self, node: Node, step: Step, outputs: Sequence[Value]) -> str:
         parts = [f".kind = BNNC_STEP_{step.kind.upper()}"]
         if step.kind == "sign":
             parts.append(f".compare = BNNC_{step.params[0].upper()}")
@@ -113,7 +124,7 @@ class Emitter:
         for name, slot in zip("ab", step.operands):
             parts.append(f".{name} = {self._operand(node.operand(slot))}")
         if step.result is not None:
-            result = node.outputs[step.result]
+            result = outputs[step.result]
             if result.dtype is DType.B1:
                 parts.append(f".layout = {layout(result)}")
             parts.append(f".out = {self.address(result)}")
@@ -123,6 +134,11 @@ class Emitter:
         if value.data is None:
             return self.address(value)
         return self.pack(value.data.astype(np.uint8) if value.dtype is DType.BOOL else value.data)
+
+
+def _call(kernel: str, struct: str, fields: Mapping[str, Field]) -> Call:
+    texts = [(name, c_value(given)) for name, given in fields.items()]
+    return Call(kernel, struct, [(n, t) for n, t in texts if t not in ("0", "0.0f")])
 
 
 def layout(value: Value) -> str:

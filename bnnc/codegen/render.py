@@ -121,20 +121,36 @@ def _describe(name: str, dtype: str, shape: object) -> str:
 
 def _call(number: int, call: Call) -> str:
     suffix = str(number) if number else ""
-    lines: list[str] = []
-    fields = list(call.fields)
-    if call.epilogue is not None:
-        lines.append(f"    const bnnc_step steps{suffix}[] = {{")
-        lines += [f"        {step}," for step in call.steps]
+    lines, fields = _arguments(call, suffix)
+    if call.branches:
+        entries = []
+        for index, branch in enumerate(call.branches):
+            before, of_branch = _arguments(branch, f"{suffix}_{index}")
+            lines += before
+            entries.append("{" + ", ".join(f".{name} = {text}" for name, text in of_branch) + "}")
+        lines.append(f"    const {call.branches[0].struct} branches{suffix}[] = {{")
+        lines += [f"        {entry}," for entry in entries]
         lines.append("    };")
-        channels, height, width = call.epilogue
-        epilogue = f"{{steps{suffix}, {len(call.steps)}, {channels}, {height}, {width}}}"
-        fields.append(("epilogue", epilogue))
+        fields += [("count", str(len(entries))), ("branches", f"branches{suffix}")]
     lines.append(f"    const {call.struct} args{suffix} = {{")
     lines += [f"        .{name} = {text}," for name, text in fields]
     lines.append("    };")
     lines.append(f"    RUN({call.kernel}, &args{suffix});")
     return "\n".join(lines)
+
+
+def _arguments(call: Call, suffix: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Lines that declare an epilogue's steps, and the fields of the arguments."""
+    if call.epilogue is None:
+        return [], list(call.fields)
+    channels, height, width = call.epilogue
+    lines = [
+        f"    const bnnc_step steps{suffix}[] = {{",
+        *(f"        {step}," for step in call.steps),
+        "    };",
+    ]
+    epilogue = f"{{steps{suffix}, {len(call.steps)}, {channels}, {height}, {width}}}"
+    return lines, [*call.fields, ("epilogue", epilogue)]
 
 
 def _tables(model: Generated) -> str:

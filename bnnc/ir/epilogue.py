@@ -72,9 +72,26 @@ def steps_of(node: Node) -> tuple[Step, ...]:
     return tuple(step for step in steps if isinstance(step, Step))
 
 
-def step_types(node: Node, raw: TensorType) -> list[TensorType]:
-    """Types of the outputs of a node with raw result ``raw`` and ``node.attrs["steps"]``."""
-    steps: Sequence[Step] = node.attrs["steps"]
+@dataclass(frozen=True)
+class Branch:
+    """One of several results of a node, with steps of its own.
+
+    Attributes:
+        inputs: the input slots it takes beside its steps' operands, in the order of its op.
+        steps: as a node's attribute ``steps``, but a ``result`` counts the branch's own outputs.
+    """
+
+    inputs: tuple[int, ...]
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs of the node are its own."""
+        return max(1, sum(step.result is not None for step in self.steps))
+
+
+def step_types(steps: Sequence[Step], raw: TensorType) -> list[TensorType]:
+    """Types of what ``steps`` write of a raw result of type ``raw``."""
     if not steps:
         return [raw]
     written = {
@@ -85,9 +102,18 @@ def step_types(node: Node, raw: TensorType) -> list[TensorType]:
     return [written[index] for index in range(len(written))]
 
 
-def run_steps(node: Node, raw: np.ndarray, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """Apply ``node.attrs["steps"]`` to ``raw``; ``arrays`` are the node's inputs."""
-    steps: Sequence[Step] = node.attrs["steps"]
+def run_steps(
+    node: Node,
+    raw: np.ndarray,
+    arrays: Sequence[np.ndarray | None],
+    steps: Sequence[Step] | None = None,
+) -> list[np.ndarray]:
+    """Apply steps, ``node.attrs["steps"]`` unless given, to ``raw``.
+
+    Args:
+        arrays: the node's inputs.
+    """
+    steps = node.attrs["steps"] if steps is None else steps
     if not steps:
         return [raw]
     results: dict[int, np.ndarray] = {}

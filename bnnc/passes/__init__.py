@@ -20,6 +20,7 @@ from bnnc.passes.fold_batchnorm import fold_batchnorm
 from bnnc.passes.fold_constants import fold_constants
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
+from bnnc.passes.fuse_points import fuse_points
 from bnnc.passes.fuse_pools import fuse_pools
 from bnnc.passes.hoist_scales import hoist_scales
 from bnnc.passes.input_u8 import input_u8
@@ -55,6 +56,7 @@ LOWERING: tuple[Pass, ...] = (
     fold_batchnorm,
     fuse_epilogues,
     fuse_pools,
+    fuse_points,
     merge_branches,
 )
 

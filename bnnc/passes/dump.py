@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from bnnc.ir.types import DType
 if TYPE_CHECKING:
     import onnx
 
-_OWN_OPS = ("BinaryConv", "Map", "Copy", "LookUp", "Unpack")
+_OWN_OPS = ("BinaryConv", "BranchedConv", "Copy", "LookUp", "Map", "PooledConv", "Unpack")
 _MAX_ELEMENTS = 1024
 """Larger constants are shown by type alone."""
 
@@ -76,7 +77,9 @@ def _node(node: Node) -> onnx.NodeProto:
         attrs = {"type": str(node.output.type), "min": float(data.min()), "max": float(data.max())}
         op, own = "Weights", True
     if steps:
-        attrs = {**attrs, "steps": [_step(node, step) for step in steps]}
+        attrs = {**attrs, "steps": [_step(node, step, node.outputs) for step in steps]}
+    if "branches" in attrs:
+        attrs = {**attrs, "branches": list(_branches(node))}
     proto = helper.make_node(
         op,
         ["" if value is None else value.name for value in node.inputs],
@@ -92,9 +95,19 @@ def _node(node: Node) -> onnx.NodeProto:
     return proto
 
 
-def _step(node: Node, step: Step) -> str:
+def _branches(node: Node) -> Iterator[str]:
+    first = 0
+    for branch in node.attrs["branches"]:
+        outputs = node.outputs[first : first + branch.outputs]
+        first += branch.outputs
+        names = [value.name for value in map(node.inputs.__getitem__, branch.inputs) if value]
+        steps = [_step(node, step, outputs) for step in branch.steps]
+        yield ", ".join([" ".join(names), *(steps or [f"-> {outputs[0].name}"])])
+
+
+def _step(node: Node, step: Step, outputs: Sequence[Value]) -> str:
     operands = [node.operand(slot).name for slot in step.operands]
-    written = [] if step.result is None else [f"-> {node.outputs[step.result].name}"]
+    written = [] if step.result is None else [f"-> {outputs[step.result].name}"]
     return " ".join(map(str, (step.kind, *step.params, *operands, *written)))
 
 

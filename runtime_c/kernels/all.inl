@@ -15,6 +15,7 @@
 #include "conv_f32.inl"
 #include "winograd_f32.inl"
 #include "conv_f32_winograd.inl"
+#include "branched_conv_f32.inl"
 #include "conv_transpose_f32.inl"
 #include "conv_transpose_f32_winograd.inl"
 #include "depthwise_f32.inl"
@@ -47,6 +48,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .bits_unpack = BNNC_KERNEL(bits_unpack),
     .conv_f32 = BNNC_KERNEL(conv_f32),
     .conv_f32_winograd = BNNC_KERNEL(conv_f32_winograd),
+    .branched_conv_f32 = BNNC_KERNEL(branched_conv_f32),
     .conv_transpose_f32 = BNNC_KERNEL(conv_transpose_f32),
     .conv_transpose_f32_winograd = BNNC_KERNEL(conv_transpose_f32_winograd),
     .depthwise_f32 = BNNC_KERNEL(depthwise_f32),

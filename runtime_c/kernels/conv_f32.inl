@@ -345,9 +345,18 @@ static void ISA(conv_block)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, i
             b.touch[i] = p->touch[i] ? p->touch[i] + at : NULL;
         b.touch_stride = p->pixels;
     }
-    ISA(gemm_run)(&b);
     const bnnc_epilogue *e = p->direct ? &p->signs : &args->epilogue;
-    if (!last || e->count == 0)
+    const bnnc_step *sign = last && p->direct ? ISA(lone_planar_sign)(e) : NULL;
+    if (sign) {
+        for (int32_t i = channels; i-- > 0;) {
+            ISA(row) row = ISA(row_at)(e, t->batch_index, channel + i, t->first, (int32_t)t->count);
+            b.bits = ISA(planar_place)(&row, sign->out);
+        }
+        b.bits_stride = bnnc_planar_plane_bytes(e->height, e->width);
+        b.least = (const float *)sign->a + channel;
+    }
+    ISA(gemm_run)(&b);
+    if (!last || sign || e->count == 0)
         return;
     float v[BNNC_TILE] __attribute__((aligned(64)));
     ISA(run_rows)(e, t->batch_index, channel, channels, t->first, (int32_t)t->count, b.out, NULL, b.out_stride, v);

@@ -9,31 +9,34 @@
 
 typedef struct {
     ISA(winograd_plan) p;
+    const bnnc_conv_f32_args *args;
     float *direct; /* the output tensor, where the epilogue is relu? store */
 } ISA(tconv_winograd_plan);
 
 BNNC_INLINE ISA(tconv_winograd_plan) ISA(plan_tconv_winograd)(const bnnc_conv_f32_args *args, const int m) {
     const bnnc_conv_shape *s = &args->shape;
     ISA(tconv_winograd_plan)
-    c = {.p = {
-             .args = args,
+    c = {.args = args,
+         .p = {
+             .x = args->x,
              .s = s,
              .oh = BNNC_CEIL_DIV(s->oh, 2),
              .ow = BNNC_CEIL_DIV(s->ow, 2),
              .pad_top = 1 - s->pad_top / 2,
              .pad_left = 1 - s->pad_left / 2,
          }};
-    ISA(plan_winograd)(&c.p, m);
+    ISA(plan_winograd)(&c.p, ISA(mixes_channels)(&args->epilogue), m);
     c.direct = ISA(plain_store)(&args->epilogue, &c.p.low, NULL);
     return c;
 }
 
 /* One phase's outputs of all channels of a block, in rows of `stride`, channels block_pixels apart.
  * Returns the weights of the next phase. */
-BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t,
+BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(tconv_winograd_plan) *c, const ISA(winograd_block) *t,
                                                    const int phase_y, const int phase_x, const float *w,
                                                    int32_t channel, int32_t channels, const float *inputs, float *sums,
                                                    float *rows, const int m) {
+    const ISA(winograd_plan) *p = &c->p;
     const bnnc_conv_shape *s = p->s;
     const int absent_y = phase_y && s->pad_top % 2 ? 0 : m + 1, absent_x = phase_x && s->pad_left % 2 ? 0 : m + 1;
     for (int y = 0; y < m + 2; y++)
@@ -48,7 +51,7 @@ BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(winograd_plan) *p, 
             w += s->ic * 8;
         }
     for (int32_t i = 0; i < channels; i++)
-        ISA(winograd_rows)(p, t, sums + i * p->lanes, p->args->bias ? p->args->bias[channel + i] : 0,
+        ISA(winograd_rows)(p, t, sums + i * p->lanes, c->args->bias ? c->args->bias[channel + i] : 0,
                            rows + i * p->block_pixels, p->pitch * m, m);
     return w;
 }
@@ -75,7 +78,7 @@ static void ISA(tconv_winograd_finish)(const ISA(tconv_winograd_plan) *c, const 
                 ISA(weave)(c->direct ? c->direct + at + i * plane : woven + i * BNNC_TILE, streams, 2, count);
             }
             if (!c->direct)
-                ISA(run_rows)(&p->args->epilogue, t->batch_index, channel, channels, first, (int32_t)count, woven, NULL,
+                ISA(run_rows)(&c->args->epilogue, t->batch_index, channel, channels, first, (int32_t)count, woven, NULL,
                               BNNC_TILE, v);
         }
     }
@@ -93,13 +96,14 @@ BNNC_INLINE void ISA(tconv_winograd_run)(const bnnc_conv_f32_args *args, int64_t
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
     for (int64_t unit = begin; unit < end; unit++) {
         ISA(winograd_block) t = ISA(winograd_unit)(p, unit, m);
-        ISA(winograd_inputs)(p, &t, zeros, inputs, m);
-        const float *w = args->w;
-        for (int32_t channel = 0; channel < s->oc; channel += 8) {
+        if (unit == begin || unit % p->splits == 0)
+            ISA(winograd_inputs)(p, &t, zeros, inputs, m);
+        const float *w = args->w + (int64_t)t.channel / 8 * 4 * (m + 1) * (m + 1) * s->ic * 8;
+        for (int32_t channel = t.channel; channel < t.stop; channel += 8) {
             int32_t channels = BNNC_MIN(8, s->oc - channel);
             for (int phase_y = 0; phase_y < 2; phase_y++) {
                 for (int phase_x = 0; phase_x < 2; phase_x++)
-                    w = ISA(tconv_winograd_phase)(p, &t, phase_y, phase_x, w, channel, channels, inputs, sums,
+                    w = ISA(tconv_winograd_phase)(&c, &t, phase_y, phase_x, w, channel, channels, inputs, sums,
                                                   phases + phase_x * 8 * p->block_pixels, m);
                 ISA(tconv_winograd_finish)(&c, &t, phase_y, channel, channels, phases, m);
             }

@@ -221,13 +221,19 @@ static void ISA(run_step)(const ISA(row) *r, const bnnc_step *s, float *v, ISA(r
     }
 }
 
+/* The step, if there is nothing else, that takes v >= t to whole bytes of bit-planes; else NULL. */
+BNNC_INLINE const bnnc_step *ISA(lone_planar_sign)(const bnnc_epilogue *e) {
+    const bnnc_step *s = e->steps;
+    int lone = e->count == 1 && s->kind == BNNC_STEP_SIGN && s->compare == BNNC_GE;
+    return lone && s->layout == BNNC_BITS_PLANAR && e->width % 8 == 0 ? s : NULL;
+}
+
 /* All steps of a row: on the values at `in`, with `v` to keep them in between; the two may be one. */
 static void ISA(run_steps)(const ISA(row) *r, const float *in, float *v, ISA(row_bits) *nhwc) {
     const bnnc_step *s = r->epilogue->steps;
     int32_t count = r->epilogue->count;
     ISA(row_bits) bits;
-    if (count == 1 && s->kind == BNNC_STEP_SIGN && s->layout == BNNC_BITS_PLANAR && r->epilogue->width % 8 == 0 &&
-        r->count % BNNC_LANES == 0) {
+    if (ISA(lone_planar_sign)(r->epilogue) && r->count % BNNC_LANES == 0) {
         ISA(sign_row)(s, ((const float *)s->a)[r->channel], in, r->count, ISA(planar_place)(r, s->out));
         return;
     }

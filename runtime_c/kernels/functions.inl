@@ -29,25 +29,32 @@ BNNC_INLINE vf32 ISA(power_of_two)(vi32 n) {
     return i32_as_f32((n + 127) << 23);
 }
 
-/* With n the integer nearest to x / log 2 and r what is left, e^x = 2^n e^r. The scale is applied in
- * two halves, since 2^n may lie outside float's range where the result does not. */
-BNNC_INLINE vf32 f32_exp(vf32 x) {
+/* With n the integer nearest to x / log 2 and r what is left, e^x = 2^n e^r: e^r, and n. */
+BNNC_INLINE vf32 ISA(exp_parts)(vf32 x, vi32 *exponent) {
     static const float c[] = {0.5000000096f, 0.1666651832f, 0.0416662041f, 0.0083689535f, 0.0013950603f};
     const float log2_high = 0.693359375f, log2_low = -2.12194440e-4f;
     const vf32 shifter = f32_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    x = f32_min(f32_set(89.0f), f32_max(f32_set(-104.0f), x));
     vf32 shifted = f32_fma(x, f32_set(1.44269504f), shifter);
     vf32 n = shifted - shifter;
-    vi32 exponent = f32_as_i32(shifted) - f32_as_i32(shifter);
+    *exponent = f32_as_i32(shifted) - f32_as_i32(shifter);
     vf32 r = f32_fma(n, f32_set(-log2_high), x);
     r = f32_fma(n, f32_set(-log2_low), r);
-    vf32 power = f32_fma(r * r, ISA(polynomial)(r, c, 5), r) + 1.0f;
+    return f32_fma(r * r, ISA(polynomial)(r, c, 5), r) + 1.0f;
+}
+
+/* The scale is applied in two halves, since 2^n may lie outside float's range where the result does not. */
+BNNC_INLINE vf32 f32_exp(vf32 x) {
+    vi32 exponent;
+    vf32 power = ISA(exp_parts)(f32_min(f32_set(89.0f), f32_max(f32_set(-104.0f), x)), &exponent);
     vi32 half = exponent >> 1;
     return power * ISA(power_of_two)(half) * ISA(power_of_two)(exponent - half);
 }
 
+/* Where e^-x leaves float's range, 1 + e^-x is 1, or the result less than float's smallest normal number. */
 BNNC_INLINE vf32 ISA(f32_sigmoid)(vf32 x) {
-    return 1.0f / (1.0f + f32_exp(-x));
+    vi32 exponent;
+    vf32 power = ISA(exp_parts)(f32_min(f32_set(87.3365f), f32_max(f32_set(-87.3365f), -x)), &exponent);
+    return f32_reciprocal(f32_fma(power, ISA(power_of_two)(exponent), f32_set(1.0f)));
 }
 
 /* Near zero an odd polynomial; elsewhere 1 - 2 / (e^2|x| + 1) cancels nothing. */

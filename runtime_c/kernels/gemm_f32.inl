@@ -35,6 +35,11 @@ typedef struct {
     int64_t out_stride;
     float low;
     int32_t exact;
+    /* Bit `pixel` of the row at bits + channel * bits_stride is whether that is at least least[channel]; or
+     * NULL. Pixels are then a multiple of 8. */
+    uint8_t *bits;
+    int64_t bits_stride;
+    const float *least;
     /* Memory that will be used soon, touch[channel * touch_stride + pixel], or NULL: asked for while
      * the sums are made, since a store that misses the caches would wait. */
     const float *touch[2];
@@ -80,8 +85,16 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
         } while (--k > 0);
     }
     vf32 low = f32_set(b->low);
-    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++)
-        f32_store(out + i * out_stride + j * BNNC_LANES, f32_max(low, sum[i][j]));
+    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) {
+        sum[i][j] = f32_max(low, sum[i][j]);
+        f32_store(out + i * out_stride + j * BNNC_LANES, sum[i][j]);
+    }
+    if (!b->bits)
+        return;
+    uint8_t *bits = b->bits + channel * b->bits_stride;
+    BNNC_UNROLL for (int i = 0; i < mr; i++, bits += b->bits_stride) BNNC_UNROLL for (int j = 0; j < nv; j++)
+        ISA(put_bits)(bits, (int32_t)pixel + j * BNNC_LANES,
+                      f32_compare_bits(sum[i][j], f32_set(b->least[channel + i]), BNNC_GE));
 }
 
 typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
@@ -167,9 +180,17 @@ static void ISA(gemm_run)(const ISA(gemm_block) *b) {
             continue;
         }
         float part[8 * GEMM_NV * BNNC_LANES];
-        ISA(gemm_run_tile)(b, pixel, nv, part, GEMM_NV * BNNC_LANES);
-        for (int32_t i = 0; i < b->channels; i++)
-            memcpy(b->out + i * b->out_stride + pixel, part + i * GEMM_NV * BNNC_LANES, (size_t)left * sizeof(float));
+        ISA(gemm_block) rest = *b;
+        rest.bits = NULL;
+        ISA(gemm_run_tile)(&rest, pixel, nv, part, GEMM_NV * BNNC_LANES);
+        for (int32_t i = 0; i < b->channels; i++) {
+            const float *from = part + i * GEMM_NV * BNNC_LANES;
+            memcpy(b->out + i * b->out_stride + pixel, from, (size_t)left * sizeof(float));
+            for (int64_t k = 0; b->bits && k < left; k++) {
+                uint8_t *byte = b->bits + i * b->bits_stride + (pixel + k) / 8;
+                *byte = (uint8_t)((k % 8 ? *byte : 0) | (from[k] >= b->least[i]) << k % 8);
+            }
+        }
         left = 0;
     }
 }

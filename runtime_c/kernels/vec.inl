@@ -28,6 +28,7 @@
 #define f32_min ISA(f32_min)
 #define f32_fma ISA(f32_fma)
 #define f32_sqrt ISA(f32_sqrt)
+#define f32_reciprocal ISA(f32_reciprocal)
 #define f32_rounded ISA(f32_rounded)
 #define f32_select ISA(f32_select)
 #define f32_sum ISA(f32_sum)
@@ -124,6 +125,18 @@ BNNC_INLINE vf32 f32_rounded(vf32 product) {
 /* a where mask is ones, b where it is zero */
 BNNC_INLINE vf32 f32_select(vi32 mask, vf32 a, vf32 b) {
     return (vf32)(((vi32)a & mask) | ((vi32)b & ~mask));
+}
+
+/* 1 / v for normal v whose reciprocal is normal, to a unit in the last place: an estimate and a step of
+ * Newton's, where the estimate is good enough. */
+BNNC_INLINE vf32 f32_reciprocal(vf32 v) {
+#if BNNC_VEC_BYTES == 64
+    __m512 estimate = _mm512_rcp14_ps((__m512)v);
+    __m512 error = _mm512_fnmadd_ps((__m512)v, estimate, _mm512_set1_ps(1.0f));
+    return (vf32)_mm512_fmadd_ps(estimate, error, estimate);
+#else
+    return 1.0f / v;
+#endif
 }
 
 BNNC_INLINE vf32 f32_from_i32(vi32 v) {

@@ -21,6 +21,7 @@
 #undef f32_min
 #undef f32_fma
 #undef f32_sqrt
+#undef f32_reciprocal
 #undef f32_load_some
 #undef f32_store_some
 #undef f32_rounded

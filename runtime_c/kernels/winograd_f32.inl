@@ -18,9 +18,10 @@
  * powers are exact, the error is about two and a half times that of summing directly. For m = 2 the
  * points are 0, +-1, infinity, and nothing is lost.
  *
- * Lanes are tiles that follow each other in a row of tiles. A unit is a block of tiles: its inputs are
- * transformed, which gives a panel for each of the (m+2)² positions. For 8 output channels at a time
- * the products of panels and weights follow, and their sums are transformed back to rows of pixels.
+ * Lanes are tiles that follow each other in a row of tiles. A unit is a block of tiles, and of output
+ * channels all or, where blocks are few, some: its inputs are transformed, which gives a panel for each
+ * of the (m+2)² positions. For 8 output channels at a time the products of panels and weights follow,
+ * and their sums are transformed back to rows of pixels.
  */
 #define WINOGRAD_A 0.75f
 #define WINOGRAD_B 1.5f
@@ -28,14 +29,15 @@
 #define WINOGRAD_B2 (WINOGRAD_B * WINOGRAD_B)
 
 /* Tiles of a block; floats of a tile's transformed inputs up to which it has so many, and above which
- * it has few; units wanted. */
+ * it has few; blocks and units wanted. */
 #define WINOGRAD_TILES 64
 #define WINOGRAD_SMALL 640
 #define WINOGRAD_LARGE 4096
+#define WINOGRAD_BLOCKS 2
 #define WINOGRAD_UNITS 8
 
 typedef struct {
-    const bnnc_conv_f32_args *args;
+    const float *x;
     const bnnc_conv_shape *s;
     int64_t oh, ow; /* of a plain convolution of stride 1, padded with pad_top and pad_left */
     int64_t pad_top, pad_left;
@@ -47,25 +49,28 @@ typedef struct {
     int64_t input_position; /* floats from one position's panel, or sums, to the next */
     int64_t sum_position;
     int64_t block_pixels;
+    int32_t splits, unit_channels; /* of a block's output channels */
     float low;
 } ISA(winograd_plan);
 
-/* A unit: tiles [ty0, ty1) x [tx0, tx1) of a batch item, and how many pixels they are high and wide. */
+/* A unit: tiles [ty0, ty1) x [tx0, tx1) of a batch item, how many pixels they are high and wide, and
+ * channels [channel, stop) of the output. */
 typedef struct {
-    int32_t batch_index;
+    int32_t batch_index, channel, stop;
     int64_t ty0, ty1, tx0, tx1, height, width;
 } ISA(winograd_block);
 
-BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, const int m) {
+/* `whole`: whether a unit must have all channels of its block. */
+BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, int whole, const int m) {
     const bnnc_conv_shape *s = p->s;
-    const int64_t whole = BNNC_MAX(1, BNNC_LANES / m), positions = (m + 2) * (m + 2);
+    const int64_t unit = BNNC_MAX(1, BNNC_LANES / m), positions = (m + 2) * (m + 2);
     p->tiles_y = BNNC_CEIL_DIV(p->oh, m);
     p->tiles_x = BNNC_CEIL_DIV(p->ow, m);
     int64_t inputs = s->ic * positions;
     int64_t most = inputs > WINOGRAD_LARGE ? 16 : inputs > WINOGRAD_SMALL ? 32 : WINOGRAD_TILES;
-    while (most > 16 && s->batch * p->tiles_y * p->tiles_x < WINOGRAD_UNITS * most)
+    while (most > 16 && s->batch * p->tiles_y * p->tiles_x < WINOGRAD_BLOCKS * most)
         most /= 2;
-    p->pitch = BNNC_CEIL_DIV(p->tiles_x, whole) * whole;
+    p->pitch = BNNC_CEIL_DIV(p->tiles_x, unit) * unit;
     p->columns = p->tiles_x;
     if (p->pitch > most)
         p->pitch = p->columns = most;
@@ -77,17 +82,28 @@ BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, const int m) {
     /* Not multiples of a page, so that positions do not share cache sets. */
     p->input_position = s->ic * p->lanes + 16;
     p->sum_position = 8 * p->lanes + 16;
+    p->splits = 1;
+    p->unit_channels = s->oc;
+    if (!whole) {
+        int64_t blocks = s->batch * p->row_blocks * p->column_blocks, eights = BNNC_CEIL_DIV(s->oc, 8);
+        p->unit_channels = (int32_t)BNNC_MIN(eights, BNNC_CEIL_DIV(eights * blocks, WINOGRAD_UNITS)) * 8;
+        p->splits = BNNC_CEIL_DIV(s->oc, p->unit_channels);
+    }
 }
 
 BNNC_INLINE int64_t ISA(winograd_units)(const ISA(winograd_plan) *p) {
-    return p->s->batch * p->row_blocks * p->column_blocks;
+    return p->s->batch * p->row_blocks * p->column_blocks * p->splits;
 }
 
 BNNC_INLINE ISA(winograd_block) ISA(winograd_unit)(const ISA(winograd_plan) *p, int64_t unit, const int m) {
+    int64_t block = unit / p->splits;
+    int32_t channel = (int32_t)(unit % p->splits) * p->unit_channels;
     ISA(winograd_block) t = {
-        .batch_index = (int32_t)(unit / p->column_blocks / p->row_blocks),
-        .ty0 = unit / p->column_blocks % p->row_blocks * p->rows,
-        .tx0 = unit % p->column_blocks * p->columns,
+        .batch_index = (int32_t)(block / p->column_blocks / p->row_blocks),
+        .channel = channel,
+        .stop = BNNC_MIN(p->s->oc, channel + p->unit_channels),
+        .ty0 = block / p->column_blocks % p->row_blocks * p->rows,
+        .tx0 = block % p->column_blocks * p->columns,
     };
     t.ty1 = BNNC_MIN(p->tiles_y, t.ty0 + p->rows);
     t.tx1 = BNNC_MIN(p->tiles_x, t.tx0 + p->columns);
@@ -223,7 +239,7 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
 BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, const float *zeros,
                                       float *out, const int m) {
     const bnnc_conv_shape *s = p->s;
-    const float *x = p->args->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
+    const float *x = p->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
     for (int64_t c = 0; c < s->ic; c++, x += (int64_t)s->ih * s->iw)
         for (int64_t ty = t->ty0; ty < t->ty1; ty++)
             ISA(winograd_row_inputs)(p, t, x, ty, zeros, out + c * p->lanes + (ty - t->ty0) * p->pitch, m);
@@ -322,4 +338,5 @@ BNNC_INLINE void ISA(winograd_rows)(const ISA(winograd_plan) *p, const ISA(winog
 #undef WINOGRAD_TILES
 #undef WINOGRAD_SMALL
 #undef WINOGRAD_LARGE
+#undef WINOGRAD_BLOCKS
 #undef WINOGRAD_UNITS

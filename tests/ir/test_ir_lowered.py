@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx_reference import normal, pairs, seeds
 
 from bnnc.ir import interpreter
-from bnnc.ir.epilogue import COMPARES, STEP_KINDS, Step
+from bnnc.ir.epilogue import COMPARES, STEP_KINDS, Branch, Step
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType, TensorType
 
@@ -256,3 +256,31 @@ def test_copy_is_a_tensor_of_its_own() -> None:
     (found,) = values_of(graph, [graph.add("Copy", [x]).output])
     np.testing.assert_array_equal(found, A)
     assert not np.shares_memory(found, x.data)
+
+
+def test_branched_conv_is_each_branchs_convolutions_in_order() -> None:
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, (2, 3, 6, 5)))
+    inputs: list[Value | None] = [x]
+    branches, plain = [], []
+    pads = (1, 0, 1, 2)
+    for seed, (hidden, out, biased) in enumerate(((4, 2, True), (5, 3, False))):
+        shapes = [(hidden, 3, 3, 3), (hidden,), (out, hidden, 1, 1), (out,)]
+        arrays = [normal(10 * seed + k, *shape) for k, shape in enumerate(shapes)]
+        operands = [graph.constant(a) if a.ndim > 1 or biased else None for a in arrays]
+        slots = tuple(range(len(inputs), len(inputs) + 4))
+        branches.append(Branch(slots, (Step("relu"), Step("store", result=0)) if biased else ()))
+        inputs += operands
+        wide = graph.add("Conv", [x, *operands[:2]], {"pads": pads}).output
+        low = graph.add("Relu", [wide]).output
+        point = graph.add("Conv", [low, *operands[2:]]).output
+        plain.append(graph.add("Relu", [point]).output if biased else point)
+    node = graph.add(
+        "BranchedConv", inputs, {"pads": pads, "low": 0.0, "branches": tuple(branches)}
+    )
+    graph.mark_outputs([*node.outputs, *plain])
+    first, second, *wanted = interpreter.run(graph, {"x": normal(9, 2, 3, 6, 5)})
+    np.testing.assert_allclose(first, wanted[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(second, wanted[1], rtol=1e-5, atol=1e-5)
+    assert node.op.macs is not None
+    assert node.op.macs(node) == 2 * 6 * 5 * (4 * 27 + 2 * 4 + 5 * 27 + 3 * 5)

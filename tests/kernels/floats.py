@@ -18,6 +18,7 @@ PROGRAMS = (
     ("relu", "store"),
     ("relu", "affine", "add", "store", "sign_planar"),
     ("store", "sign_nhwc"),
+    ("relu", "store", "sign_planar"),
     ("affine", "sign_nhwc", "store"),
     ("sign_planar",),
     ("prelu", "mul", "store"),

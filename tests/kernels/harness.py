@@ -232,12 +232,20 @@ class Guarded:
         return self.array
 
 
+@dataclass(frozen=True)
+class Structs:
+    """An array of structs of a type, each with fields as those of :class:`Arguments`."""
+
+    type_name: str
+    fields: Sequence[dict[str, Any]]
+
+
 class Arguments:
     """An argument struct and the arrays it points to.
 
     Fields are given by name: numbers, arrays (a pointer to their data, or to a fenced copy where
     the kernel only reads them; they are kept alive), sequences for array fields, dicts for nested
-    structs, and :class:`Epilogue`.
+    structs, :class:`Structs` for pointers to several, and :class:`Epilogue`.
     """
 
     def __init__(self, type_name: str, **fields: Any) -> None:
@@ -258,6 +266,12 @@ class Arguments:
             elif isinstance(value, Epilogue):
                 self._kept.append(value)
                 setattr(struct, name, value.struct[0])
+            elif isinstance(value, Structs):
+                array = ffi.new(f"{value.type_name}[]", len(value.fields))
+                self._kept.append(array)
+                for element, inside in zip(array, value.fields):
+                    self._fill(element, inside)
+                setattr(struct, name, array)
             elif value is None:
                 setattr(struct, name, ffi.NULL)
             else:

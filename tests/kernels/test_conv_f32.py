@@ -79,7 +79,10 @@ def test_any_geometry_and_epilogue(
     ],
     ids=str,
 )
-@pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
+@pytest.mark.parametrize(
+    "program",
+    [("relu", "store"), ("store", "sign_planar"), ("store", "sign_nhwc"), ("sign_planar",)],
+)
 def test_shapes_that_slice_and_split_differently(
     isa: Isa, g: Geometry, program: tuple[str, ...]
 ) -> None:

@@ -18,6 +18,7 @@ from bnnc.passes.compare_earlier import compare_earlier
 from bnnc.passes.fold_batchnorm import fold_batchnorm
 from bnnc.passes.fold_pad import fold_pad
 from bnnc.passes.fuse_epilogues import fuse_epilogues
+from bnnc.passes.fuse_points import fuse_points
 from bnnc.passes.fuse_pools import fuse_pools
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
@@ -569,6 +570,69 @@ def test_unary_steps_carry_attributes_in_the_ops_order() -> None:
     (unary, _) = steps_of(graph.nodes()[0])
     assert unary.params == ("HardSigmoid", ("alpha", 0.3), ("beta", 0.4))
     assert [name for name, _ in unary.params[1:]] == list(OPS["HardSigmoid"].attrs)
+
+
+# ---- fuse_points ---------------------------------------------------------------------------------
+
+
+def head(
+    net: Net, hidden: int, out: int, *, relu: bool = True, name: str = "", **attrs: object
+) -> Value:
+    """A 3x3 convolution of x with ``attrs``, a relu, and a 1x1 convolution."""
+    first = net.normal(hidden, net.x.shape[1], 3, 3), net.normal(hidden)
+    wide = net("Conv", net.x, *first, name=f"{name}.wide", **{"pads": (1, 1, 1, 1), **attrs})
+    points = net.normal(out, hidden, 1, 1), net.normal(out)
+    return net("Conv", net("Relu", wide) if relu else wide, *points, name=f"{name}.point")
+
+
+def test_heads_become_one_node_with_a_branch_for_each() -> None:
+    net = Net(1, 8, 20, 20)
+    heatmap = net("Sigmoid", head(net, 16, 3, name="heatmap"), name="boxes")
+    graph = net.returns(heatmap, head(net, 12, 2, name="size"))
+    assert lowered(graph, fuse_epilogues, fuse_points) == ["BranchedConv"]
+    fused = the(graph, "BranchedConv")
+    assert [[s.kind for s in b.steps] for b in fused.attrs["branches"]] == [["unary", "store"], []]
+    assert [value.name for value in fused.outputs] == ["boxes", "size.point"]
+    assert fused.name == "heatmap.point+size.point"
+    assert {"heatmap.wide", "heatmap.point", "size.wide", "size.point"} < set(fused.origin)
+
+
+def test_branches_keep_constants_of_their_steps() -> None:
+    net = Net(1, 8, 20, 20)
+    graph = net.returns(*(net("PRelu", head(net, 8, c), net.normal(c, 1, 1)) for c in (3, 4)))
+    assert lowered(graph, fuse_epilogues, fuse_points) == ["BranchedConv"]
+
+
+def test_heads_without_a_relu_become_branches_of_another_node() -> None:
+    net = Net(1, 8, 20, 20)
+    graph = net.returns(head(net, 8, 2), head(net, 8, 2, relu=False))
+    assert lowered(graph, fuse_epilogues, fuse_points) == ["BranchedConv"] * 2
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda n: head(n, 8, 2, strides=(2, 2)),
+        lambda n: head(n, 8, 2, dilations=(2, 2), pads=(2, 2, 2, 2)),
+        lambda n: head(n, 4, 2),
+        lambda n: head(n, 130, 2),
+        lambda n: n("Add", head(n, 8, 8), n.x),
+    ],
+    ids=["strided", "dilated", "narrow", "wide", "adds a tensor"],
+)
+def test_other_pairs_of_convolutions_stay_apart(build: Callable[[Net], Value]) -> None:
+    net = Net(1, 8, 40, 40)
+    graph = net.returns(build(net))
+    apply(graph, fuse_epilogues)
+    assert apply(graph, fuse_points).changes == [("fuse_points", 0)]
+
+
+def test_a_convolution_that_others_read_or_return_stays() -> None:
+    net = Net(1, 8, 20, 20)
+    wide = net("Conv", net.x, net.normal(8, 8, 3, 3), pads=(1, 1, 1, 1))
+    points = net("Conv", wide, net.normal(2, 8, 1, 1))
+    graph = net.returns(wide, points)
+    assert lowered(graph, fuse_points) == ["Conv", "Conv"]
 
 
 # ---- merge_branches ------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ def conv_shape(node: Node, kernel: tuple[int, int], groups: int = 1) -> str:
         "ow": ow,
         "kh": kernel[0],
         "kw": kernel[1],
-        "stride_h": attrs["strides"][0],
-        "stride_w": attrs["strides"][1],
+        "stride_h": attrs.get("strides", (1, 1))[0],
+        "stride_w": attrs.get("strides", (1, 1))[1],
         "pad_top": top,
         "pad_left": left,
         "dilation_h": attrs.get("dilations", (1, 1))[0],
@@ -104,6 +104,31 @@ def _winograd(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_f32_winograd", floats.pack_conv_winograd(_weights(node)), node, emitter)
 
 
+def _branched(node: Node, emitter: Emitter) -> None:
+    branches = [(b, *(node.inputs[slot] for slot in b.inputs)) for b in node.attrs["branches"]]
+    emitter.call(
+        "branched_conv_f32",
+        "bnnc_branched_conv_args",
+        shape=conv_shape(node, (3, 3)),
+        x=emitter.address(node.operand(0)),
+        low=node.attrs["low"],
+    )
+    first = 0
+    for branch, w, bias, points, point_bias in branches:
+        outputs = node.outputs[first : first + branch.outputs]
+        first += branch.outputs
+        emitter.branch(
+            node,
+            branch.steps,
+            outputs,
+            hidden=w.shape[0],
+            w=emitter.pack(floats.pack_conv_winograd(w.data)),
+            bias=0 if bias is None else emitter.address(bias),
+            points=emitter.pack(floats.pack_conv(points.data)),
+            point_bias=0 if point_bias is None else emitter.address(point_bias),
+        )
+
+
 def _depthwise(node: Node, emitter: Emitter) -> None:
     _emit_conv("depthwise_f32", _weights(node), node, emitter)
 
@@ -122,8 +147,9 @@ def _conv_transpose(node: Node, emitter: Emitter) -> None:
 
 
 WINOGRAD_WEIGHTS = 1 << 18
-"""Transformed weights, in floats, up to which a transposed convolution goes by tiles of 4x4: they are
-six times the weights, and each is used for few tiles of a small map. Tiles of 2x2 take twice."""
+"""Transformed weights, in floats, up to which a transposed convolution goes by tiles of 4x4: they
+are six times the weights, and a small map uses each for few tiles. With tiles of 2x2 they are two
+and a quarter times."""
 
 
 def _transposed_tile(node: Node) -> int:
@@ -246,6 +272,7 @@ KERNELS = (
     Kernel("Conv", "depthwise_f32", _depthwise, _is_depthwise, otherwise=_RUNTIME_WEIGHTS),
     Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays),
     Kernel("Conv", "conv_f32", _conv, _constant_weights),
+    Kernel("BranchedConv", "branched_conv_f32", _branched),
     Kernel("PooledConv", "pooled_depthwise_f32", _pooled_depthwise),
     Kernel(
         "ConvTranspose",

@@ -72,6 +72,53 @@ def _pooled_conv(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.nda
     return run_steps(node, raw if bias is None else raw + bias.reshape(-1, 1, 1), arrays)
 
 
+def _infer_branched_conv(node: Node) -> list[TensorType]:
+    x, (top, left, bottom, right) = node.operand(0), node.attrs["pads"]
+    assert x.dtype is DType.F32 and len(x.shape) == 4, node
+    height, width = x.shape[2] + top + bottom - 2, x.shape[3] + left + right - 2
+    types: list[TensorType] = []
+    for branch in node.attrs["branches"]:
+        w, bias, points, point_bias = (node.inputs[slot] for slot in branch.inputs)
+        assert w is not None and points is not None, node
+        hidden, oc = w.shape[0], points.shape[0]
+        assert w.shape == (hidden, x.shape[1], 3, 3) and points.shape == (oc, hidden, 1, 1), node
+        assert bias is None or bias.shape == (hidden,), node
+        assert point_bias is None or point_bias.shape == (oc,), node
+        raw = tensor(node, DType.F32, (x.shape[0], oc, height, width))
+        types += with_steps(node, raw, branch.steps)
+    return types
+
+
+def _branched_conv(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    (x,) = given(arrays, 1)
+    results: list[np.ndarray] = []
+    for branch in node.attrs["branches"]:
+        w, bias, points, point_bias = (arrays[slot] for slot in branch.inputs)
+        hidden = _plain_convolve(x, w, bias, node.attrs["pads"])
+        hidden = np.maximum(hidden, np.float32(node.attrs["low"]))
+        raw = _plain_convolve(hidden, points, point_bias, (0, 0, 0, 0))
+        results += run_steps(node, raw, arrays, branch.steps)
+    return results
+
+
+def _plain_convolve(
+    x: np.ndarray, w: np.ndarray | None, bias: np.ndarray | None, pads: Sequence[int]
+) -> np.ndarray:
+    assert w is not None
+    raw = convolve(x, w, strides=(1, 1), pads=pads, dilations=(1, 1), group=1)
+    return raw if bias is None else raw + bias.reshape(-1, 1, 1)
+
+
+def _branched_macs(node: Node) -> int:
+    total, first = 0, 0
+    for branch in node.attrs["branches"]:
+        w, points = node.operand(branch.inputs[0]), node.operand(branch.inputs[2])
+        batch, _, height, width = node.outputs[first].shape
+        total += batch * height * width * (w.type.elements + points.type.elements)
+        first += branch.outputs
+    return total
+
+
 def _infer_map(node: Node) -> list[TensorType]:
     x = node.operand(0)
     assert x.dtype is DType.F32, node
@@ -150,6 +197,15 @@ LOWERED = (
         learned=(1, 2),
         doc="Conv of every channel by itself over the largest values of all windows `pool` (rows, "
         "columns) of x; x, w, [bias], step operands",
+    ),
+    Op(
+        "BranchedConv",
+        _infer_branched_conv,
+        _branched_conv,
+        {"pads": (0, 0, 0, 0), "low": -math.inf, "branches": REQUIRED},
+        macs=_branched_macs,
+        doc="for each branch (w, bias, points, point bias; its steps) a 3x3 Conv of x, max(low, "
+        "that), a 1x1 Conv of that, and the steps; x, the branches' inputs, step operands",
     ),
     Op("Map", _infer_map, _map, {"steps": ()}, doc="steps alone; x, step operands"),
     Op("Copy", _infer_copy, _copy, flow=Flow.MOVEMENT, doc="x, in memory of its own"),

@@ -135,15 +135,18 @@ def broadcast(node: Node, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(result)
 
 
-def with_steps(node: Node, raw: TensorType) -> list[TensorType]:
-    """The output types of a node whose raw result has type ``raw``, after checking its steps."""
-    steps: Sequence[Step] = node.attrs["steps"]
+def with_steps(
+    node: Node, raw: TensorType, steps: Sequence[Step] | None = None
+) -> list[TensorType]:
+    """The types of what steps, ``node.attrs["steps"]`` unless given, write of a raw result of type
+    ``raw``, after checking them."""
+    steps = node.attrs["steps"] if steps is None else steps
     for step in steps:
         _check_step(node, step, raw)
     written = sorted(step.result for step in steps if step.result is not None)
     assert written == list(range(len(written))), f"{node}: steps write outputs {written}"
     assert not steps or written, f"{node}: its steps write nothing"
-    return step_types(node, raw)
+    return step_types(steps, raw)
 
 
 _STEP_OPERANDS = {
