@@ -28,13 +28,22 @@ def summary(stats: Statistics) -> str:
     ]
     width = max(len(title) for title, _ in rows)
     lines = [f"{title:<{width}}  {text}" for title, text in rows]
-    return "\n".join([*lines, *(f"not binary: {text}" for text in missed(stats.layers))])
+    lines += [f"not binary: {text}" for text in missed(stats.layers)]
+    return "\n".join([*lines, *(f"note: {text}" for text in noted(stats.layers))])
 
 
-def missed(layers: Iterable[LayerStatistics], limit: int = 12) -> list[str]:
+def missed(layers: Iterable[LayerStatistics]) -> list[str]:
     """Each layer that looks as if it was meant to be binary, and why it is not."""
-    found = [layer for layer in layers if layer.candidate]
-    lines = [f"{printable(v.name)}: {printable(v.reason or '', 200)}" for v in found[:limit]]
+    return _told([(layer.name, layer.reason or "") for layer in layers if layer.candidate])
+
+
+def noted(layers: Iterable[LayerStatistics]) -> list[str]:
+    """Each binary layer of which there is something to tell."""
+    return _told([(layer.name, layer.note) for layer in layers if layer.note])
+
+
+def _told(found: Sequence[tuple[str, str]], limit: int = 12) -> list[str]:
+    lines = [f"{printable(name)}: {printable(text, 200)}" for name, text in found[:limit]]
     more = len(found) - limit
     return [*lines, f"and {more} more; see `bnnc stats --layers`"] if more > 0 else lines
 

@@ -8,7 +8,7 @@ is the share of the M multiply-adds that are binary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ _PER_FLOP = 64
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """One layer: a node with multiply-adds or parameters.
+    """One layer: a node with multiply-adds or parameters, or the several products that a node of
+    the model has become.
 
     Attributes:
         name: the owner's name for it.
@@ -38,6 +39,7 @@ class LayerStatistics:
         reason: why a layer with multiply-adds is not binary; None if it is.
         candidate: whether a layer that is not binary looks as if it was meant to be: a sign
             upstream, or weights of few values.
+        note: what its owner may not have meant, though it is binary; empty if there is nothing.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LayerStatistics:
     activation_bytes: int
     reason: str | None
     candidate: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,12 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
     Raises:
         InputError: for an unknown convention.
     """
-    from bnnc.ir.binary import verdicts
+    from bnnc.ir.binary import part_of, verdicts
     from bnnc.ir.costs import macs, parameter_values
 
     check_convention(convention)
     found = verdicts(graph)
-    layers = []
+    layers: dict[Hashable, LayerStatistics] = {}
     stored: dict[Value, int] = {}
     for node in graph.nodes():
         verdict = found.get(node)
@@ -139,23 +142,24 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
         # The weights come first; biases and the like stay float.
         sizes = {v: _stored(v, in_bits=binary and v is values[0]) for v in values}
         stored.update(sizes)
-        layers.append(
-            LayerStatistics(
-                name=node.title,
-                op=node.op.name,
-                binary=binary,
-                macs=count,
-                output_shape=node.outputs[0].shape,
-                parameters=_elements(sizes),
-                bytes=sum(sizes.values()),
-                float_bytes=4 * _elements(sizes),
-                activation_bytes=sum(value.type.bytes for value in node.outputs),
-                reason=None if verdict is None or binary else verdict.reason,
-                candidate=verdict is not None and verdict.candidate and not binary,
-            )
+        layer = LayerStatistics(
+            name=node.title,
+            op=node.op.name,
+            binary=binary,
+            macs=count,
+            output_shape=node.outputs[0].shape,
+            parameters=_elements(sizes),
+            bytes=sum(sizes.values()),
+            float_bytes=4 * _elements(sizes),
+            activation_bytes=sum(value.type.bytes for value in node.outputs),
+            reason=None if verdict is None or binary else verdict.reason,
+            candidate=verdict is not None and verdict.candidate and not binary,
+            note="" if verdict is None else verdict.note,
         )
-    total = sum(layer.macs for layer in layers)
-    in_bits = sum(layer.macs for layer in layers if layer.binary)
+        key = node if verdict is None else part_of(node, verdict)
+        layers[key] = _together(layers[key], layer) if key in layers else layer
+    total = sum(layer.macs for layer in layers.values())
+    in_bits = sum(layer.macs for layer in layers.values() if layer.binary)
     return Statistics(
         graph.name,
         convention,
@@ -168,10 +172,19 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
             parameters=_elements(stored),
             bytes=sum(stored.values()),
             float_bytes=4 * _elements(stored),
-            activation_bytes=sum(layer.activation_bytes for layer in layers),
+            activation_bytes=sum(layer.activation_bytes for layer in layers.values()),
         ),
-        tuple(layers),
+        tuple(layers.values()),
     )
+
+
+_SUMMED = ("macs", "parameters", "bytes", "float_bytes", "activation_bytes")
+
+
+def _together(first: LayerStatistics, second: LayerStatistics) -> LayerStatistics:
+    """Two parts of one layer of the owner's."""
+    sums = {name: getattr(first, name) + getattr(second, name) for name in _SUMMED}
+    return dataclasses.replace(first, **sums)
 
 
 def _behind(graph: Graph, product: Node) -> list[Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,7 @@ def document(compilation: Compilation) -> dict[str, Any]:
             for layer in layers
             if layer["macs"] and not layer["binary"]
         ],
+        "notes": {layer["name"]: layer["note"] for layer in layers if layer["note"]},
         "total": info["statistics"]["executed"]["total"],
     }
 
@@ -161,8 +162,12 @@ def _binary(compilation: Compilation) -> Iterator[str]:
     verdicts = compilation.report.verdicts
     binary = sum(verdict.binary for verdict in verdicts)
     yield f"  binary  {binary} of {count_text(len(verdicts), 'convolution')} and matrix products"
-    missed = [v for v in verdicts if v.candidate and not v.binary]
-    for verdict in missed[:_REASONS]:
-        yield f"          not {printable(verdict.name)}: {printable(verdict.reason, 200)}"
-    if len(missed) > _REASONS:
-        yield f"          and {len(missed) - _REASONS} more; see `bnnc stats --layers`"
+    yield from _told("not", [(v.name, v.reason) for v in verdicts if v.candidate and not v.binary])
+    yield from _told("note", [(v.name, v.note) for v in verdicts if v.note])
+
+
+def _told(what: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, text in found[:_REASONS]:
+        yield f"          {what} {printable(name)}: {printable(text, 200)}"
+    if len(found) > _REASONS:
+        yield f"          and {len(found) - _REASONS} more; see `bnnc stats --layers`"

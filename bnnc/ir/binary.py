@@ -7,13 +7,17 @@ take two values in each output channel, so that its sums are sums of +-1 times +
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
+from bnnc.ir.bounds import Real
 from bnnc.ir.domains import Domains, Exact, Finite
 from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.levels import pool
 from bnnc.ir.packing import Packing, distances, two_values
 from bnnc.ir.types import DType
 from bnnc.ir.weights import TwoValued, looks_binary, many_valued, two_valued
@@ -32,6 +36,7 @@ class Verdict:
         candidate: whether it was meant to be binary: a sign upstream, or weights of few values.
         reason: why it is not binary, in the user's terms; empty if it is.
         packing: what lowering needs; None if it is not binary.
+        note: what the user may not have meant, though it is binary; else empty.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Verdict:
     candidate: bool
     reason: str = ""
     packing: Packing | None = None
+    note: str = ""
 
 
 def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
@@ -63,6 +69,12 @@ def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
     return found
 
 
+def part_of(node: Node, verdict: Verdict) -> Hashable:
+    """What tells the layers of the model apart: products that are equal in this are parts of one,
+    which was cut along its channels, or has a sum of its own for each phase of its output."""
+    return (node.name, node.op.name, verdict.binary) if node.name else node
+
+
 SIGN_ZERO = "ONNX Sign gives 0 at 0 (--sign-zero strict)"
 """The reason where everything else is fine."""
 
@@ -77,6 +89,7 @@ class _No(Exception):
 
 class _Judge:
     def __init__(self, graph: Graph, sign_zero: int) -> None:
+        self._graph = graph
         self.domains = Domains(graph, sign_zero=sign_zero)
         self._spoilers = _spoilers(graph, self.domains)
 
@@ -97,7 +110,8 @@ class _Judge:
             packing = Packing(*activation, weights)
             together = _fault_of_both(node, packing)
             if together is None:
-                return Verdict(node.title, True, True, "", packing)
+                note = self._one_sided(packing.source)
+                return Verdict(node.title, True, True, "", packing, note)
             faults.append(together)
         near = self._spoilers.get(node.operand(slot)) is not None or activation is not None
         near |= weights is not None and looks_binary(weights)
@@ -116,9 +130,9 @@ class _Judge:
         none = (0, 0, 0, 0)
         if node.op.name == "MatMul":
             axis = -1 if slot == 0 or len(x.shape) == 1 else -2
-            return x, *self._two(x, axis), none, 0.0
+            return x, *self._two(node, x, axis), none, 0.0
         if node.op.name == "ConvTranspose":
-            return x, *self._two(x, 1), none, 0.0
+            return x, *self._two(node, x, 1), none, 0.0
         pads: tuple[int, int, int, int] = node.attrs["pads"]
         padder = x.producer
         if pads_planes(padder) and (not any(pads) or padder.attrs["value"] == 0):
@@ -127,10 +141,10 @@ class _Judge:
             if two is not None:
                 top, left, bottom, right = (a + b for a, b in zip(pads, plane_pads(padder)))
                 return inner, *two, (top, left, bottom, right), padder.attrs["value"]
-        return x, *self._two(x, 1), pads, 0.0
+        return x, *self._two(node, x, 1), pads, 0.0
 
-    def _two(self, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray]:
-        """The two values of each channel of ``x``, or a complaint."""
+    def _two(self, node: Node, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two values of each channel of ``x``, which ``node`` reads, or a complaint."""
         two = two_values(self.domains, x, axis)
         if two is not None:
             return two
@@ -148,7 +162,33 @@ class _Judge:
         spoiler = self._spoilers.get(x)
         if spoiler is not None:
             raise _No(f"its input comes from {spoiler.op.name} {spoiler.title!r}", near=True)
-        raise _No(_real_input(x))
+        raise _No(_real_input(node, x))
+
+    def _one_sided(self, source: Value) -> str:
+        """A complaint about a sign of what is on one side of zero alone, such as a Relu's result:
+        one of its values never occurs."""
+        domain = self.domains.of(source)
+        if not isinstance(domain, Finite) or domain.root.at is None:
+            return ""
+        compared, at = self.domains.of(domain.root.value), domain.root.at
+        if not isinstance(compared, Real):
+            return ""
+        reached = (compared.low < at.max(), True, compared.high > at.min())
+        if all(reached):
+            return ""
+        found = pool([s for s, ok in zip(domain.states, reached) if ok and s is not None])
+        everywhere = self._on_all_sides.distinct(source)
+        if found is None or (everywhere is not None and len(everywhere) == len(found)):
+            return ""
+        values = " or ".join(f"{number:g}" for number in found)
+        node = domain.root.value.producer
+        side = f"{'below' if reached[2] else 'above'} {at.max():g}"
+        return f"its input is always {values}: {node.op.name} {node.title!r} is never {side}"
+
+    @functools.cached_property
+    def _on_all_sides(self) -> Domains:
+        """What values there would be if everything real could be any number."""
+        return Domains(self._graph, bounded=False)
 
     # ---- weights --------------------------------------------------------------------------
 
@@ -159,7 +199,7 @@ class _Judge:
             raise _No("its weights are computed during the run", few is not None and len(few) == 2)
         if domain.array.dtype != np.float32:
             raise _No(f"its weights are {w.dtype.value}")
-        if node.op.name == "MatMul" and (len(w.shape) < 2 or math.prod(w.shape[:-2]) != 1):
+        if node.op.name == "MatMul" and not _has_matrices(node):
             raise _No(f"its weights have {domain.array.ndim} axes")
         array = by_output(node, domain.array)
         found = two_valued(array)
@@ -202,10 +242,10 @@ def data_slot(node: Node) -> int:
 
 def by_output(node: Node, array: np.ndarray) -> np.ndarray:
     """A product's weights in the order of its output channels: as a Conv's [OC, C / group, KH, KW],
-    or as [N, K]."""
+    or as [N, K]; several matrices' are [matrices * N, K]."""
     if node.op.name == "MatMul":
-        matrix = array.reshape(array.shape[-2:])
-        return matrix if data_slot(node) else np.ascontiguousarray(matrix.T)
+        rows = array if data_slot(node) else array.swapaxes(-1, -2)
+        return np.ascontiguousarray(rows).reshape(-1, rows.shape[-1])
     if node.op.name == "ConvTranspose":
         # [C, OC / group, KH, KW], and a convolution sees the window from the other side.
         group = node.attrs["group"]
@@ -214,6 +254,15 @@ def by_output(node: Node, array: np.ndarray) -> np.ndarray:
         flipped = shaped[..., ::-1, ::-1].reshape(group * depth, channels // group, *kernel)
         return np.ascontiguousarray(flipped)
     return array
+
+
+def _has_matrices(node: Node) -> bool:
+    """Whether the weights of a MatMul are a matrix, or one for each of the input's."""
+    x, w = node.operand(0).shape, node.operand(1).shape
+    if data_slot(node):
+        return True
+    several = w[:-2]
+    return len(w) > 1 and (math.prod(several) == 1 or several == x[-len(w) : -2])
 
 
 def _has_phases(node: Node) -> bool:
@@ -264,10 +313,15 @@ def _few_valued(domains: Domains, value: Value) -> bool:
     return value.dtype is DType.F32 and isinstance(domains.of(value), Finite)
 
 
-def _real_input(x: Value) -> str:
+def _real_input(reader: Node, x: Value) -> str:
     node = x.producer
-    while node.op.name in ("Reshape", "Transpose", "Slice", "Pad"):
+    while node.op.name in _CARRYING or (node.name == reader.name != "" and node.op.name in _OWN):
         node = node.operand(0).producer
     if node.op.name == "Input":
         return f"its input is the model's input {node.output.name!r}"
     return f"its input takes any value: it comes from {node.op.name} {node.title!r}"
+
+
+_CARRYING = ("Reshape", "Transpose", "Slice", "Pad", "Cast")
+_OWN = ("Sub",)
+"""What an importer puts before a product of integers, under its name."""

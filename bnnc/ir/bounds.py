@@ -1,4 +1,4 @@
-"""Intervals: between which numbers a tensor's elements lie, and whether they are integers."""
+"""Intervals: between which numbers a tensor's elements lie, and on what grid."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -16,11 +17,17 @@ from bnnc.ir.types import DType
 
 @dataclass(frozen=True)
 class Real:
-    """Any number from ``low`` to ``high``, or NaN; only integers if ``whole``."""
+    """Any number from ``low`` to ``high``, or NaN; only multiples of ``step``, a power of two, if
+    that is not 0."""
 
     low: float = -math.inf
     high: float = math.inf
-    whole: bool = False
+    step: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether there are but integers."""
+        return self.step >= 1
 
 
 UNKNOWN = Real()
@@ -32,24 +39,29 @@ _MONOTONE = (
 """Ops that are monotone in each operand, in whichever direction: their extremes lie at corners."""
 
 _ROUNDING = ("Round", "Floor", "Ceil", "Sign")
-_WHOLE = ("Relu", "Clip", "Neg", "Abs", "Cast", "Add", "Sub", "Mul", "Max", "Min", "Mod", "Where")
-"""Ops that make integers of integers."""
+_ON_GRID = ("Relu", "Clip", "Neg", "Abs", "Cast", "Add", "Sub", "Max", "Min", "Where")
+"""Ops that keep to the grid that all of their operands lie on."""
+
+_FINEST = 2.0**-40
+_MOST_ENTRIES = 4096
+"""Grids are looked for in constants of so many elements."""
 
 
 def bounds(node: Node, operands: Sequence[Real]) -> Real:
     """Bounds of an elementwise op's result, where they are easily had, from its operands'."""
     found = _ends(node, operands)
-    return replace(found, whole=_is_whole(node, operands))
+    return replace(found, step=_step(node, operands))
 
 
 def by_type(kind: DType, real: Real) -> Real:
     """What an element type says by itself."""
     if kind.is_float:
         return real
+    step = max(real.step, 1.0)
     if kind in (DType.BOOL, DType.B1) or kind.numpy.itemsize > 2:
-        return replace(real, whole=True)
+        return replace(real, step=step)
     limits = np.iinfo(kind.numpy)
-    return Real(max(real.low, limits.min), min(real.high, limits.max), True)
+    return Real(max(real.low, limits.min), min(real.high, limits.max), step)
 
 
 def hull(operands: Sequence[Real]) -> Real:
@@ -57,7 +69,7 @@ def hull(operands: Sequence[Real]) -> Real:
     ends = [end for real in operands for end in (real.low, real.high)]
     if any(math.isnan(end) for end in ends):
         return UNKNOWN
-    return Real(min(ends), max(ends), all(real.whole for real in operands))
+    return Real(min(ends), max(ends), min(real.step for real in operands))
 
 
 def interval(arrays: Sequence[np.ndarray]) -> Real:
@@ -66,22 +78,50 @@ def interval(arrays: Sequence[np.ndarray]) -> Real:
     found = found[found == found]
     if not found.size:
         return UNKNOWN
-    whole = bool((found == np.round(found)).all())
-    return Real(float(found.min()), float(found.max()), whole)
+    return Real(float(found.min()), float(found.max()), _grid(found))
 
 
-def _is_whole(node: Node, operands: Sequence[Real]) -> bool:
+def _grid(numbers: np.ndarray) -> float:
+    """The coarsest step that all float64 ``numbers`` are multiples of, 1 at most; 0 if it is finer
+    than any that is of use."""
+    if (numbers == np.round(numbers)).all():
+        return 1.0
+    if numbers.size > _MOST_ENTRIES or not np.isfinite(numbers).all():
+        return 0.0
+    finest = min(Fraction(1, Fraction(number).denominator) for number in np.unique(numbers))
+    return float(finest) if finest >= _FINEST else 0.0
+
+
+def _step(node: Node, operands: Sequence[Real]) -> float:
+    """Of powers of two, the least divides all."""
     name = node.op.name
     if name in _ROUNDING:
-        return True
-    if name == "Clip" and not all(_integral(node.attrs[end]) for end in ("min", "max")):
-        return False
+        return 1.0
+    if name == "Clip":
+        ends = [node.attrs[end] for end in ("min", "max")]
+        return min(operands[0].step, *(1.0 if math.isinf(end) else _grid_of(end) for end in ends))
+    if name == "Mul":
+        return _useful(operands[0].step * operands[1].step)
+    if name == "Div":
+        divisor = abs(operands[1].low)
+        halves = operands[1].low == operands[1].high and 0 < divisor < math.inf
+        return _useful(operands[0].step / divisor) if halves and _is_power(divisor) else 0.0
+    if name == "Mod":
+        return 1.0 if all(operand.whole for operand in operands) else 0.0
     data = operands[1:] if name == "Where" else operands
-    return name in _WHOLE and all(operand.whole for operand in data)
+    return min(operand.step for operand in data) if name in _ON_GRID else 0.0
 
 
-def _integral(number: float) -> bool:
-    return math.isinf(number) or float(number).is_integer()
+def _grid_of(number: float) -> float:
+    return _grid(np.array([np.float32(number)], np.float64))
+
+
+def _is_power(number: float) -> bool:
+    return math.frexp(number)[0] == 0.5
+
+
+def _useful(step: float) -> float:
+    return step if _FINEST <= step < math.inf else 0.0
 
 
 def _ends(node: Node, known: Sequence[Real]) -> Real:
@@ -131,4 +171,4 @@ def _fits(real: Real, kind: DType) -> bool:
     return bool(limits.min <= real.low and real.high <= limits.max)
 
 
-assert all(name in OPS for name in (*_MONOTONE, *_ROUNDING, *_WHOLE))
+assert all(name in OPS for name in (*_MONOTONE, *_ROUNDING, *_ON_GRID))

@@ -9,7 +9,7 @@ An elementwise op on operands that share a root is evaluated state by state, wit
 numpy meaning. So Sign, Sign(Sign(x) + 0.1), Where(x >= 0, 1, -1), comparison and Cast, {0, 1}
 forms, Clip or BatchNormalization of a sign all come out two-valued, and no form is named anywhere.
 Ops that move elements keep the set of values. Everything else is :class:`Real`, with bounds where
-they are easily known; integers between near bounds are few values again.
+they are easily known; integers, and halves and quarters, between near bounds are few values again.
 """
 
 from __future__ import annotations
@@ -90,10 +90,12 @@ class Domains:
 
     Args:
         sign_zero: what to take ONNX Sign's value at zero for: 0 as it is, or 1 or -1.
+        bounded: whether what lies between known bounds is compared within them alone.
     """
 
-    def __init__(self, graph: Graph, *, sign_zero: int = 0) -> None:
+    def __init__(self, graph: Graph, *, sign_zero: int = 0, bounded: bool = True) -> None:
         self._sign_zero = sign_zero
+        self._bounded = bounded
         self._budget = MAX_BYTES
         self._found: dict[Value, Domain] = {}
         with np.errstate(all="ignore"):
@@ -129,7 +131,7 @@ class Domains:
             domain = _moved(node, domains)
         elif node.op.name in ("ArgMax", "ArgMin"):
             axis = node.attrs["axis"]
-            domain = Real(0, node.operand(0).shape[axis] - 1, whole=True)
+            domain = Real(0, node.operand(0).shape[axis] - 1, step=1)
         else:
             domain = UNKNOWN
         self._found[value] = _settled(value, domain)
@@ -190,6 +192,7 @@ class Domains:
                 node, [*constants[:slot], np.full_like(at, np.nan), *constants[slot:]]
             )
             reachable = (real.low < at.max(), True, real.high > at.min())
+            reachable = reachable if self._bounded else (True, True, True)
             kept = [state if ok else None for state, ok in zip(states, reachable)]
             # A sign behind Relu: one value, but for NaN. It is no less a sign.
             if not _differ([state for state in kept if state is not None]):
@@ -216,17 +219,18 @@ def _differ(states: Sequence[np.ndarray]) -> bool:
 
 
 def _settled(value: Value, domain: Domain) -> Domain:
-    """With what the element type says; integers between near bounds are few values."""
+    """With what the element type says; a grid between near bounds is few values."""
     if not isinstance(domain, Real):
         return domain
     if value.dtype is DType.BOOL:
         return Finite(Root(value), (np.array(False), np.array(True)))
     real = by_type(value.dtype, domain)
-    if not (real.whole and real.high - real.low < sets.LIMIT):
+    step = real.step
+    if not (step and real.high - real.low < sets.LIMIT * step):
         return real
     kind = value.dtype.numpy
-    whole = range(math.ceil(real.low), math.floor(real.high) + 1)
-    return Finite(Root(value), tuple(np.array(number, kind) for number in whole))
+    places = range(math.ceil(real.low / step), math.floor(real.high / step) + 1)
+    return Finite(Root(value), tuple(np.array(place * step, kind) for place in places))
 
 
 def _interval(domain: Domain) -> Real:

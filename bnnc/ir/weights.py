@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -14,6 +15,9 @@ ABSOLUTE_NOISE = 3e-7
 """How far a weight may lie from one of its channel's values. Exporters that fold a straight-through
 estimator leave (sign(w) - w) + w, which is off by the rounding of w whatever alpha is."""
 
+_WIDEST_NOISE = 0.02
+"""How far, relatively, half precision may have moved a weight."""
+
 FEWEST = 8
 """So many weights of a channel must agree on two values that are not opposite: any two do."""
 
@@ -22,6 +26,9 @@ _ENOUGH = 64
 
 _CLOSE = 0.05
 """|Weights| that differ by less than this were meant to be one number."""
+
+
+Noise = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,31 +73,51 @@ def two_valued(weights: np.ndarray) -> TwoValued | None:
     if scale is not None and len(rows) > 1:
         scale = _scales(rows)
     if scale is None:
-        return _uneven(weights)
+        return _of_halves(weights) or _uneven(weights)
     if not scale.any():
         return None
     scale = np.where(np.abs(scale - 1) <= ABSOLUTE_NOISE, 1, scale).astype(np.float32)
     return TwoValued(weights >= 0, scale, np.zeros_like(scale))
 
 
-def _scales(rows: np.ndarray) -> np.ndarray | None:
-    """Each row's |number|, if it has but one."""
+def _of_halves(weights: np.ndarray) -> TwoValued | None:
+    """Weights of one |number| in each channel, computed and stored in half precision: so much
+    coarser is their noise."""
+    rows = weights.reshape(weights.shape[0], -1)
+    if not (_are_halves(rows[:1]) and _are_halves(rows)):
+        return None
+    scale = _scales(rows, _noise_of_halves)
+    if scale is None or not scale.all():
+        return None
+    return TwoValued(weights >= 0, scale.astype(np.float32), np.zeros_like(scale))
+
+
+def _are_halves(numbers: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool((numbers.astype(np.float16) == numbers).all() and np.isfinite(numbers).all())
+
+
+def _scales(rows: np.ndarray, noise_of: Noise | None = None) -> np.ndarray | None:
+    """Each row's |number|, if it has but one; ``noise_of`` says how much of this magnitude may be
+    off, if that is not :func:`_noise`."""
     rows = np.abs(rows)
     low, high = rows.min(axis=1), rows.max(axis=1)
+    if not np.isfinite(high).all():
+        return None
     scale = np.array(high)
     for noisy in np.flatnonzero(low != high):
         scale[noisy] = _median(rows[noisy])
         if scale[noisy] == 0 or not high[noisy] < 2 * low[noisy]:
             return None
     wide = scale.astype(np.float64)
-    noise = _noise(wide)
+    noise = (noise_of or _noise)(wide)
     return scale if ((wide - low <= noise) & (high - wide <= noise)).all() else None
 
 
 def _uneven(weights: np.ndarray) -> TwoValued | None:
     """Weights of two values that are not opposite in every channel."""
     rows = weights.reshape(weights.shape[0], -1)
-    if rows.shape[1] < FEWEST:
+    if rows.shape[1] < FEWEST or not np.isfinite(rows).all():
         return None
     signs = np.empty(rows.shape, bool)
     pairs = np.empty((len(rows), 2))
@@ -110,8 +137,6 @@ def _pair(row: np.ndarray) -> np.ndarray | None:
     """The two numbers that a row consists of, ascending, float64; twice the same if it is one."""
     noise = _noise(np.abs(row).max().astype(np.float64))
     low, high = (np.float64(end) for end in (row.min(), row.max()))
-    if not np.isfinite(high - low):
-        return None
     upper = row > (low + high) / 2
     halves = (row,) if high - low <= 2 * noise else (row[~upper], row[upper])
     if any(np.ptp(half) > 2 * noise for half in halves):
@@ -129,6 +154,12 @@ def _median(numbers: np.ndarray) -> np.floating:
 def _noise(magnitude: np.ndarray) -> np.ndarray:
     """How much a weight of this magnitude may be off."""
     return np.minimum(np.maximum(RELATIVE_NOISE * magnitude, ABSOLUTE_NOISE), 1e-4 * magnitude)
+
+
+def _noise_of_halves(magnitude: np.ndarray) -> np.ndarray:
+    """The same in half precision, where a straight-through estimator's sums stay below 1."""
+    rounding = np.maximum(2.0**-10 * magnitude, 2.0**-11)
+    return np.asarray(np.minimum(rounding, _WIDEST_NOISE * magnitude))
 
 
 def looks_binary(weights: TwoValued) -> bool:

@@ -35,8 +35,8 @@ from bnnc.passes.thresholds import thresholds
 
 SEMANTIC: tuple[Pass, ...] = (
     eliminate,
-    cancel_detach,
     sink_transposes,
+    cancel_detach,
     sink_pads,
     hoist_scales,
     resolve_sign_zero,

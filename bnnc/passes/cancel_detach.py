@@ -14,6 +14,7 @@ from bnnc.passes.rewriting import same_everywhere
 
 _MAX_TERMS = 8
 _MAX_EXPANSIONS = 24
+_MAX_ROUNDS = 8
 
 
 def cancel_detach(graph: Graph, report: Report) -> int:
@@ -25,15 +26,25 @@ def cancel_detach(graph: Graph, report: Report) -> int:
     In exact arithmetic y is the sign; in floats it is the sign and rounding noise. A sum is
     expanded into terms, the last computed first, so that whatever f is, its two occurrences meet
     before either is taken apart. It is rewritten only if something cancels and only tensors of
-    few values remain. Equal computations count as the same term.
+    few values remain, or what Round and its like give. Equal computations count as the same term.
     """
+    total = 0
+    for _ in range(_MAX_ROUNDS):
+        changed = _cancel(graph)
+        total += changed
+        if not changed:
+            break
+        graph.prune()
+    return total
+
+
+def _cancel(graph: Graph) -> int:
+    """What has cancelled may leave few values where many were, and more to cancel behind."""
     domains = Domains(graph)
     numbers = _Numbers(graph)
     changed = 0
     for node in graph.nodes():
-        if node.op.name not in ("Add", "Sub") or isinstance(
-            domains.of(node.output), (Finite, Exact)
-        ):
+        if node.op.name not in ("Add", "Sub", "ReduceSum") or _is_few(domains, node.output):
             continue
         terms = _remaining_terms(node.output, numbers, domains)
         if terms is None:
@@ -84,7 +95,7 @@ def _remaining_terms(
     terms = {numbers[value]: 1.0}
     cancelled = False
     for _ in range(_MAX_EXPANSIONS):
-        rest = [n for n in terms if not _is_few(domains, numbers.values[n])]
+        rest = [n for n in terms if not _may_remain(domains, numbers.values[n])]
         if not rest:
             break
         last = max(rest)
@@ -102,15 +113,19 @@ def _remaining_terms(
         if len(terms) > _MAX_TERMS:
             return None
     found = [(numbers.values[number], factor) for number, factor in sorted(terms.items())]
-    done = all(_is_few(domains, term) for term, _ in found)
+    done = all(_may_remain(domains, term) for term, _ in found)
     alive = any(
-        isinstance(domains.of(term), Finite) and term.shape == value.shape for term, _ in found
+        not isinstance(domains.of(term), Exact) and term.shape == value.shape for term, _ in found
     )
     return found if cancelled and done and alive else None
 
 
 def _is_few(domains: Domains, value: Value) -> bool:
     return isinstance(domains.of(value), (Finite, Exact))
+
+
+def _may_remain(domains: Domains, value: Value) -> bool:
+    return _is_few(domains, value) or value.producer.op.name in ("Round", "Floor", "Ceil")
 
 
 def _parts(value: Value) -> list[tuple[Value, float]] | None:
@@ -120,6 +135,9 @@ def _parts(value: Value) -> list[tuple[Value, float]] | None:
         return [(node.operand(0), 1.0), (node.operand(1), 1.0 if node.op.name == "Add" else -1.0)]
     if node.op.name == "Neg":
         return [(node.operand(0), -1.0)]
+    if node.op.name == "ReduceSum":
+        stacked = _stacked(node)
+        return None if stacked is None else [(part, 1.0) for part in stacked]
     if node.op.name in ("Mul", "Div"):
         for slot in (1, 0) if node.op.name == "Mul" else (1,):
             number = same_everywhere(node.operand(slot))
@@ -128,6 +146,21 @@ def _parts(value: Value) -> list[tuple[Value, float]] | None:
             if number:
                 return [(node.operand(1 - slot), number if node.op.name == "Mul" else 1 / number)]
     return None
+
+
+def _stacked(node: Node) -> list[Value] | None:
+    """What is added up by a sum over the new axis that tensors were stacked along."""
+    stack = node.operand(0).producer
+    if stack.op.name != "Concat" or len(stack.inputs) > _MAX_TERMS:
+        return None
+    rank = len(stack.output.shape)
+    if [axis % rank for axis in node.attrs["axes"]] != [stack.attrs["axis"] % rank]:
+        return None
+    parts = [value.producer for value in stack.inputs if value is not None]
+    if any(part.op.name != "Reshape" for part in parts):
+        return None
+    found = [part.operand(0) for part in parts]
+    return found if all(value.type == node.output.type for value in found) else None
 
 
 def _sum(graph: Graph, terms: list[tuple[Value, float]], after: Node) -> Value:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from math import prod
 
 import numpy as np
 
-from bnnc.ir.binary import by_output, data_slot, verdicts
+from bnnc.ir.binary import Verdict, by_output, data_slot, part_of, verdicts
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import Report
 from bnnc.passes.rewriting import inherit
@@ -18,16 +19,21 @@ def conform_products(graph: Graph, report: Report) -> int:
 
         [..., K] -> MatMul(w) -> y           [..., K] -> Reshape(rows, K) -> MatMul(w) -> Reshape
         W @ x [K, N]                         x -> Transpose -> MatMul(W') -> Transpose
-        x -> ConvTranspose(stride s) -> y    x -> s * s Convs -> interleaved -> y
+        [..., P, M, K] -> MatMul([P, K, N])  [..., P * K, M, 1] -> Conv(group=P) -> [..., P, M, N]
+    x -> ConvTranspose(stride s) -> y    x -> s * s Convs -> interleaved -> y
 
     Each of the s * s phases of a transposed convolution's output is a convolution of the input
     with some of the weights. Where all have as many, one convolution computes all of them.
 
-    The verdicts in the report are those of the products as the model has them.
+    The verdicts in the report are those of the products as the model has them, one for each of its
+    layers.
     """
     changed = 0
     found = verdicts(graph)
-    report.verdicts = tuple(found.values())
+    by_layer: dict[Hashable, Verdict] = {}
+    for node, verdict in found.items():
+        by_layer.setdefault(part_of(node, verdict), verdict)
+    report.verdicts = tuple(by_layer.values())
     for node, verdict in found.items():
         if verdict.packing is None or node.op.name == "Conv":
             continue
@@ -35,6 +41,8 @@ def conform_products(graph: Graph, report: Report) -> int:
             value = _phased(graph, node)
         elif data_slot(node) == 1:
             value = _swapped(graph, node)
+        elif prod(node.operand(1).shape[:-2]) > 1:
+            value = _grouped(graph, node)
         elif any(len(node.operand(slot).shape) != 2 for slot in (0, 1)):
             value = _flattened(graph, node)
         else:
@@ -70,6 +78,21 @@ def _flattened(graph: Graph, node: Node) -> Value:
     if len(b.shape) > 2:
         weights = graph.constant(np.asarray(b.data).reshape(b.shape[-2:]), b.name)
     chain("Reshape", shape=(a.type.elements // a.shape[-1], a.shape[-1]))("MatMul", weights)
+    return chain("Reshape", shape=node.output.shape).bias()
+
+
+def _grouped(graph: Graph, node: Node) -> Value:
+    """Each matrix is a group of a convolution of 1x1; its pixels are the rows it multiplies."""
+    x, w = node.operand(0), node.operand(1)
+    groups = prod(w.shape[:-2])
+    (rows, depth), columns = x.shape[-2:], w.shape[-1]
+    batch = x.type.elements // (groups * rows * depth)
+    kernels = by_output(node, np.asarray(w.data)).reshape(-1, depth, 1, 1)
+    chain = _Chain(graph, node, x)
+    chain("Reshape", shape=(batch, groups, rows, depth))("Transpose", perm=(0, 1, 3, 2))
+    chain("Reshape", shape=(batch, groups * depth, rows, 1))
+    chain("Conv", graph.constant(kernels, w.name), group=groups)
+    chain("Reshape", shape=(batch, groups, columns, rows))("Transpose", perm=(0, 1, 3, 2))
     return chain("Reshape", shape=node.output.shape).bias()
 
 

@@ -20,6 +20,7 @@ def eliminate(graph: Graph, report: Report) -> int:
         x -> Transpose -> Transpose -> y          x -> Transpose -> y
         x [N, C, 1, 1] -> Transpose -> y          x -> Reshape -> y
         x [1, ...] -> ReduceMean(axis 0) -> y          x -> Reshape -> y
+        x -> AveragePool(1x1, strides 2) -> y          x -> Slice(steps 2) -> y
 
     Identity, Cast to the same type, Reshape, Expand, Slice and Resize to the same elements, Pad
     by nothing, pooling of single elements, x + 0, x * 1, Clip without bounds...
@@ -38,6 +39,12 @@ def eliminate(graph: Graph, report: Report) -> int:
             shape = {"shape": node.output.shape}
             reshape = graph.add("Reshape", [node.operand(0)], shape, name=node.name)
             graph.take_over(node.output, inherit(reshape, node).output)
+            changed += 1
+        elif _pools_single_elements(node):
+            ends = {"starts": (0, 0), "ends": node.operand(0).shape[2:], "axes": (2, 3)}
+            steps = {**ends, "steps": node.attrs["strides"]}
+            cut = graph.add("Slice", [node.operand(0)], steps, name=node.name)
+            graph.take_over(node.output, inherit(cut, node).output)
             changed += 1
     return changed
 
@@ -96,8 +103,9 @@ def _same_type(node: Node) -> bool:
     return node.operand(0).type == node.output.type
 
 
-def _one_element_windows(node: Node) -> bool:
-    return node.attrs["kernel"] == (1, 1) and _same_type(node) and not any(node.attrs["pads"])
+def _pools_single_elements(node: Node) -> bool:
+    pools = node.op.name in ("MaxPool", "AveragePool")
+    return pools and node.attrs["kernel"] == (1, 1) and not any(node.attrs["pads"])
 
 
 def _resizes_nothing(node: Node) -> bool:
@@ -124,8 +132,9 @@ _SAME: dict[str, Callable[[Node], bool]] = {
         slice_ranges(node, node.operand(0).shape) == [range(n) for n in node.operand(0).shape]
     ),
     "Clip": lambda node: node.attrs["min"] == -np.inf and node.attrs["max"] == np.inf,
-    "MaxPool": _one_element_windows,
-    "AveragePool": _one_element_windows,
+    **dict.fromkeys(
+        ("MaxPool", "AveragePool"), lambda node: _pools_single_elements(node) and _same_type(node)
+    ),
     "Resize": _resizes_nothing,
     **dict.fromkeys(_REDUCTIONS, _same_type),
 }

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from onnx import FunctionProto, SparseTensorProto, TensorProto
 
-from bnnc.errors import ModelError
-from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor
+from bnnc.errors import ModelError, UnsupportedError
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor, TensorSequence
 from bnnc.frontends.onnx.program import Program
 from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES, NARROW, sparse_to_array, to_array
+from bnnc.frontends.onnx.text import quote
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.ops import OPS
 
@@ -36,15 +37,18 @@ class Builder:
         graph: what is built.
         folder: where external data may lie.
         narrow: for constants of less than a byte per element, (bits, signed).
+        half: names of the tensors that the model has just cast to half precision.
     """
 
     def __init__(self, graph: Graph, program: Program, folder: Path | None) -> None:
         self.graph = graph
         self.folder = folder
         self.narrow: dict[Value, tuple[int, bool]] = {}
+        self.half: set[str] = set()
         self._inliner = program.inliner
         self._initializers = dict(program.initializers)
         self._values: dict[str, Value] = {}
+        self._sequences: dict[str, TensorSequence] = {}
         self._attached: dict[Value, Value] = {}
         self._names = {name for node in program.nodes for name in node.outputs}
         self._names.update(program.initializers, (info.name for info in program.inputs))
@@ -57,14 +61,30 @@ class Builder:
     # ---- tensors by name ------------------------------------------------------------------
 
     def value(self, name: str) -> Value:
-        """The tensor called ``name``; an initializer is decoded when first asked for."""
+        """The tensor called ``name``; an initializer is decoded when first asked for.
+
+        Raises:
+            UnsupportedError: if a sequence is called so.
+        """
+        if name in self._sequences:
+            raise UnsupportedError(
+                f"returns the sequence {quote(name)}; bnnc's outputs are tensors",
+                hint="end the model at the sequence's tensors",
+            )
         if name not in self._values:
             self._values[name] = self._stored(name)
         return self._values[name]
 
-    def define(self, name: str, value: Value) -> None:
+    def sequence(self, name: str) -> TensorSequence | None:
+        """The sequence called ``name``; None if a tensor is called so."""
+        return self._sequences.get(name)
+
+    def define(self, name: str, value: Value | TensorSequence) -> None:
         """Let ``value`` be what the model calls ``name``."""
-        self._values[name] = value
+        if isinstance(value, TensorSequence):
+            self._sequences[name] = value
+        else:
+            self._values[name] = value
 
     def expect(self, nodes: Sequence[OnnxNode], body: Body) -> None:
         """Get ready for further nodes, those of ``body``."""
@@ -83,6 +103,7 @@ class Builder:
             self._uses[name] -= 1
             if self._uses[name] <= 0:
                 self._values.pop(name, None)
+                self._sequences.pop(name, None)
 
     def _stored(self, name: str) -> Value:
         tensor = self._initializers[name]

@@ -12,7 +12,7 @@ from onnx import AttributeProto, FunctionProto
 
 from bnnc.errors import ModelError, UnsupportedError
 from bnnc.frontends.onnx.builder import Builder
-from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, Tensor, TensorSequence
 from bnnc.frontends.onnx.schema import wrong_kind
 from bnnc.frontends.onnx.text import dims, quote
 from bnnc.ir.graph import Value
@@ -26,7 +26,8 @@ class Call:
         node: the node.
         op: its operator's name.
         version: of the operator set it belongs to.
-        inputs: its operands, None where left out; trailing ones may be missing altogether.
+        inputs: its operands, None where left out or a sequence; trailing ones may be missing
+            altogether.
         made: the values made in its place so far.
         inline: imports further nodes in its place; returns their outputs.
     """
@@ -41,7 +42,8 @@ class Call:
         self.made: set[Value] = set()
         self._builder = builder
         self.inputs: tuple[Value | None, ...] = tuple(
-            builder.value(name) if name else None for name in node.inputs
+            builder.value(name) if name and builder.sequence(name) is None else None
+            for name in node.inputs
         )
 
     # ---- operands -------------------------------------------------------------------------
@@ -58,8 +60,30 @@ class Call:
         return value
 
     def optional(self, slot: int) -> Value | None:
-        """Operand ``slot``, or None."""
-        return self.inputs[slot] if slot < len(self.inputs) else None
+        """Operand ``slot``, or None.
+
+        Raises:
+            ModelError: if it is a sequence.
+        """
+        value = self.inputs[slot] if slot < len(self.inputs) else None
+        if value is None and self._sequence(slot) is not None:
+            raise self.error(f"takes a tensor, but {quote(self.node.inputs[slot])} is a sequence")
+        return value
+
+    def sequence(self, slot: int) -> tuple[Value, ...]:
+        """Operand ``slot``, a sequence of tensors.
+
+        Raises:
+            ModelError: if it is none.
+        """
+        found = self._sequence(slot)
+        if found is None:
+            raise self.error(f"needs a sequence as its input number {slot + 1}")
+        return found.values
+
+    def _sequence(self, slot: int) -> TensorSequence | None:
+        names = self.node.inputs
+        return self._builder.sequence(names[slot]) if slot < len(names) else None
 
     def wants(self, slot: int) -> bool:
         """Whether the model has a name for output ``slot``."""
@@ -96,6 +120,14 @@ class Call:
     def narrow(self, value: Value) -> tuple[int, bool] | None:
         """(bits, signed) of a constant that the model stores in less than a byte per element."""
         return self._builder.narrow.get(value)
+
+    def note_half(self) -> None:
+        """Remember that the model casts to half precision what is float32 here."""
+        self._builder.half.update(self.node.outputs)
+
+    def is_half(self, slot: int) -> bool:
+        """Whether operand ``slot`` is such a tensor."""
+        return self.node.inputs[slot] in self._builder.half
 
     # ---- attributes -----------------------------------------------------------------------
 
@@ -236,5 +268,6 @@ class Call:
         return UnsupportedError(f"{self.op} {what}", hint=hint)
 
 
-Importer = Callable[[Call], "Value | Sequence[Value | None]"]
-"""Turns a call into the values of the node's outputs, in order; None for one nobody wants."""
+Importer = Callable[[Call], "Value | TensorSequence | Sequence[Value | None]"]
+"""Turns a call into the values of the node's outputs, in order, None for one nobody wants; or into
+the sequence that is its only output."""

@@ -73,6 +73,8 @@ def _dtype(info: ValueInfoProto) -> DType:
             else (ModelError(f"input {quote(info.name)} has no type"))
         )
     number = info.type.tensor_type.elem_type
+    if number == TensorProto.BFLOAT16:  # which numpy does not have; every one of them is a float32
+        return DType.F32
     if number not in DTYPES:
         error = ModelError if number == TensorProto.UNDEFINED else UnsupportedError
         raise error(f"input {quote(info.name)} has elements of type {type_name(number)}")

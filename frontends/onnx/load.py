@@ -14,7 +14,7 @@ from bnnc.frontends.onnx.builder import Builder
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.inputs import input_types
 from bnnc.frontends.onnx.naming import name_nodes
-from bnnc.frontends.onnx.nodes import Body, OnnxNode
+from bnnc.frontends.onnx.nodes import Body, OnnxNode, TensorSequence
 from bnnc.frontends.onnx.ops import importer_of
 from bnnc.frontends.onnx.ops.refused import advice
 from bnnc.frontends.onnx.program import Program, arrange, flatten
@@ -152,13 +152,13 @@ def _import(node: OnnxNode, importer: Importer, builder: Builder) -> None:
     call = Call(node, builder, lambda body: _inline(body, builder))
     check_types(node, call.inputs)
     results = importer(call)
-    values = (results,) if isinstance(results, Value) else results
+    values = (results,) if isinstance(results, (Value, TensorSequence)) else results
     for name, value in zip_longest(node.outputs, values):
         if not name:
             continue
         if value is None:
             raise UnsupportedError(f"the output {quote(name)} of {node.op} is not supported")
-        if value in call.made:
+        if isinstance(value, Value) and value in call.made:
             call.made.discard(value)
             builder.rename(value, name)
         builder.define(name, value)

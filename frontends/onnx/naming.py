@@ -10,7 +10,8 @@ exporter gives a convolution that took in a BatchNorm the latter's scope. All gi
 * any other is called by its module and itself: ``encoder.0.add``, ``encoder.0.add_1``;
 * a module that is called again gives ``head.conv#2``.
 
-Nodes of other exporters keep their own names, or take that of their first output.
+Nodes of other exporters keep their own names, or take that of their first output; of two nodes of
+one name the second becomes ``name#2``.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ _WEIGHTED = (
 def name_nodes(nodes: Sequence[OnnxNode]) -> None:
     """Set the ``name`` of every node."""
     modules: dict[str, list[OnnxNode]] = defaultdict(list)
+    plain: Counter[str] = Counter()
     for node in nodes:
         path = module_path(node.proto)
         if path is None:
-            node.name = _plain_name(node)
+            name = _plain_name(node)
+            plain[name] += 1
+            node.name = name if plain[name] == 1 or not name else f"{name}#{plain[name]}"
         else:
             modules[path].append(node)
     inner = {path[: match.start()] for path in modules for match in re.finditer(r"\.", path)}

@@ -1,4 +1,4 @@
-"""A node of the model, and the graphs that an If chooses from."""
+"""A node of the model, the graphs that an If chooses from, and what is no tensor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
+
+from bnnc.ir.graph import Value
 
 Tensor = TensorProto | SparseTensorProto
 
@@ -68,6 +70,13 @@ class Body:
     outputs: Sequence[str]
     tensors: dict[str, Tensor]
     captured: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TensorSequence:
+    """A sequence of tensors; it leaves no trace in the graph but them."""
+
+    values: tuple[Value, ...]
 
 
 def captured(nodes: Sequence[OnnxNode], outputs: Iterable[str], given: Iterable[str]) -> list[str]:

@@ -70,6 +70,21 @@ def test_scales_and_biases_of_a_binary_layer_are_its_parameters() -> None:
     assert (layer.parameters, layer.bytes) == (288 + 8 + 8, 36 + 4 * 16)
 
 
+def test_parts_of_one_product_are_one_layer() -> None:
+    """At stride 2, a transposed convolution of 3x3 has phases of four sizes."""
+    weights = np.random.default_rng(0).choice(np.float32([-1, 1]), (8, 4, 3, 3))
+    graph = Graph("phases")
+    x = graph.add_input("x", TensorType(DType.F32, (1, 8, 6, 6)))
+    inputs = [graph.add("Sign", [x]).output, graph.constant(weights)]
+    up = graph.add("ConvTranspose", inputs, {"strides": (2, 2)}, name="up")
+    graph.mark_outputs([up.output])
+    verdicts = passes.run(graph, passes.SEMANTIC).verdicts
+    assert sum(node.op.name == "Conv" for node in graph.nodes()) == 4
+    (layer,) = statistics(graph).layers
+    assert (layer.name, layer.binary, layer.parameters) == ("up", True, weights.size)
+    assert [verdict.name for verdict in verdicts] == ["up"]
+
+
 def test_what_is_not_binary_says_why(graph: Graph) -> None:
     stem, block, up = statistics(graph).layers
     assert block.binary and block.reason is None

@@ -14,6 +14,9 @@ for package in ("brevitas", "qonnx", "onnxoptimizer"):
 from brevitas.core.quant import QuantType  # noqa: E402
 from brevitas.export import export_qonnx  # noqa: E402
 from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear  # noqa: E402
+from qonnx.core.modelwrapper import ModelWrapper  # noqa: E402
+from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean  # noqa: E402
+from qonnx.util.cleanup import cleanup_model  # noqa: E402
 from torch import nn  # noqa: E402
 
 import bnnc  # noqa: E402
@@ -45,10 +48,20 @@ def network() -> nn.Module:
     )
 
 
-def test_a_brevitas_network_is_binary_and_verifies(tmp_path: Path) -> None:
+def channels_last(model: ModelWrapper) -> ModelWrapper:
+    return cleanup_model(model).transform(ConvertToChannelsLastAndClean())
+
+
+FORMS = {"exported": lambda model: model, "cleaned": cleanup_model, "channels last": channels_last}
+"""What QONNX's own transformations make of the export."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_brevitas_network_is_binary_and_verifies(form: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, path = network().eval(), tmp_path / "model.onnx"
     export_qonnx(module, args=torch.randn(1, 3, 12, 12), export_path=str(path))
+    FORMS[form](ModelWrapper(str(path))).save(str(path))
     graph, report = compiler.reference_graph(path)
     assert [verdict.binary for verdict in report.verdicts] == [False, True, True, True]
     session = bnnc.compile(path, tmp_path / "model.so", threads=1)

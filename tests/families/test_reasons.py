@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ onnx = pytest.importorskip("onnx")
 from onnx_text import Writer  # noqa: E402
 
 import bnnc  # noqa: E402
+from bnnc import compiler  # noqa: E402
 from bnnc.cli.main import main  # noqa: E402
 from bnnc.errors import ModelError  # noqa: E402
 
@@ -102,3 +104,46 @@ def test_insisting_on_binary_makes_the_first_reason_an_error(model: Path, tmp_pa
         "compile without --require-binary to keep it float"
     )
     assert not (tmp_path / "m.so").exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_no_numbers_are_told_of(number: float) -> None:
+    write, weights = Writer(), np.sign(np.linspace(-1, 1, 512)).reshape(8, 8, 8, 1)
+    weights[3, 2] = number
+    x = write("Sign", write.input("image", 1, 8, 8, 8))
+    _, report = compiler.reference_graph(write.returns(write("Conv", x, weights)))
+    assert [verdict.reason for verdict in report.verdicts] == ["its weights are not all finite"]
+
+
+ONE_SIDED: dict[str, tuple[Callable[[Writer, str], str], str]] = {
+    "Sign": (lambda w, x: w("Sign", x), "0 or 1"),
+    "x >= 0": (lambda w, x: w("Where", w("GreaterOrEqual", x, 0.0), 1.0, -1.0), "1"),
+    "x < 0": (lambda w, x: w("Where", w("Less", x, 0.0), 0.5, -0.5), "-0.5"),
+}
+"""Signs of what is never negative, and what they always give."""
+
+
+def test_a_sign_that_tells_zero_from_the_rest_is_a_sign_of_its_own() -> None:
+    write = Writer()
+    x = write("Relu", write.input("image", 1, 8, 8, 8))
+    x = write("Cast", write("Greater", x, 0.0), to=1)
+    model = write.returns(write("Conv", x, np.sign(np.linspace(-1, 1, 512)).reshape(8, 8, 8, 1)))
+    assert [(v.binary, v.note) for v in compiler.reference_graph(model)[1].verdicts] == [(True, "")]
+
+
+@pytest.mark.parametrize("name", ONE_SIDED)
+def test_a_sign_that_always_goes_one_way_is_told_of(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    form, values = ONE_SIDED[name]
+    write, rng = Writer(), np.random.default_rng(0)
+    x = write("Relu", write.input("image", 1, 8, 8, 8), name="relu")
+    x = write("Conv", form(write, x), rng.choice([-1.0, 1.0], (8, 8, 3, 3)), name="conv")
+    path = tmp_path / "m.onnx"
+    onnx.save(write.returns(x), path)
+    note = f"its input is always {values}: Relu 'relu' is never below 0"
+    assert {layer.name: layer.note for layer in bnnc.stats(str(path)).layers} == {"conv": note}
+    for command in (["stats", str(path)], ["compile", str(path), "-o", str(tmp_path / "m.so")]):
+        assert main(command) == 0
+        assert note in capsys.readouterr().out

@@ -18,7 +18,7 @@ REFUSED = (
     r"over 3 axes is not supported; one or two are",
     r"(BatchNormalization|Dropout) is in training mode",
     r"'(RNN|GRU|LSTM)' .*; recurrent layers are not compiled",
-    r"'(Loop|Scan|Sequence\w+|Optional\w+|SplitToSequence|ConcatFromSequence)' ",
+    r"'(Loop|Scan|SequenceMap|Optional\w+)' ",
     r"'(RandomUniformLike|ai\.onnx\.preview\.training\.\w+)' .*; export the model for inference",
     r"'(GridSample|RoiAlign|DeformConv|MaxUnpool|Unique|Det|DFT|STFT|Col2Im|MelWeightMatrix)' ",
     r"'(NonMaxSuppression|ReverseSequence|TensorScatter)' .*; end the model before it",

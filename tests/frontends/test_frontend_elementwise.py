@@ -206,6 +206,16 @@ def test_cast_between_float_widths_is_dropped() -> None:
     assert graph.outputs[0].dtype is DType.F32
 
 
+def test_cast_to_half_precision_and_back_rounds() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["h"], ["y"], to=TensorProto.FLOAT),
+    ]
+    x = np.array([1 + 2**-11, 1 + 3 * 2**-11, 65519, 65520, 2**-25, 3e-8, -0.0, 0.1], np.float32)
+    model = model_of(nodes, [info("x", shape=[8])], ["y"])
+    assert ops_of(assert_agrees(model, {"x": x}, tolerance=0)) == ["Cast", "Cast"]
+
+
 def test_cast_like_takes_the_type_of_the_other() -> None:
     assert_node_agrees("CastLike", [X, np.zeros(1, np.int32)])
 

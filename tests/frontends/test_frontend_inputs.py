@@ -149,11 +149,19 @@ def test_inputs_of_integers_and_bools() -> None:
     assert [value.dtype for value in graph.inputs] == [DType.U8, DType.F32, DType.BOOL]
 
 
+def test_brain_floats_come_and_go_as_float32() -> None:
+    model = relu_of([1])
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+    graph = load(model)
+    assert [value.dtype for value in (*graph.inputs, *graph.outputs)] == [DType.F32, DType.F32]
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
         (TensorProto.STRING, UnsupportedError, "has elements of type STRING"),
-        (TensorProto.BFLOAT16, UnsupportedError, "has elements of type BFLOAT16"),
+        (TensorProto.COMPLEX64, UnsupportedError, "has elements of type COMPLEX64"),
         (TensorProto.UNDEFINED, ModelError, "has elements of type UNDEFINED"),
         (77, UnsupportedError, "has elements of type number 77"),
     ],

@@ -114,6 +114,29 @@ def test_quantised_pool_and_concat() -> None:
     assert_agrees(model, {"a": quantised(1, 1, 2, 4), "b": quantised(2, 1, 3, 4)})
 
 
+@pytest.mark.parametrize("attrs", [{"opset": 13, "axis": 1}, {"opset": 11, "axis": 2}])
+def test_quantised_softmax(attrs: dict[str, int]) -> None:
+    x = [quantised(1, 1, 3, 4, 5), *parameters(0.02173, 100)]
+    agrees("QLinearSoftmax", [*x, *parameters(1 / 256, 0)], **attrs)
+
+
+@pytest.mark.parametrize("result", [[], parameters(0.07, 128)])
+@pytest.mark.parametrize("bias", [None, np.arange(4, dtype=np.int32) * 100])
+def test_quantised_gemm(result: list[np.ndarray], bias: np.ndarray | None) -> None:
+    scales = np.linspace(0.01, 0.02, 4, dtype=np.float32)
+    zeros = np.array([120, 128, 130, 0], np.uint8)
+    given = [quantised(1, 3, 6), *parameters(0.02173, 100), quantised(2, 4, 6), scales, zeros]
+    arrays = {f"x{slot}": array for slot, array in enumerate(given)}
+    arrays |= {f"x{7 + slot}": array for slot, array in enumerate(result)}
+    if bias is not None:
+        arrays["x6"] = bias
+    names = [f"x{slot}" if f"x{slot}" in arrays else "" for slot in range(9 if result else 7)]
+    node = helper.make_node("QGemm", names, ["y"], domain=DOMAIN, transB=1, alpha=0.5)
+    x = arrays.pop("x0")
+    model = model_of([node], [info("x0", np.uint8, [3, 6])], ["y"], arrays, domains={DOMAIN: 1})
+    assert_agrees(model, {"x0": x})
+
+
 # ---- models as onnxruntime saves them ---------------------------------------------------------
 
 

@@ -144,6 +144,10 @@ def test_other_exporters_names_are_kept() -> None:
     assert names_of(nodes) == ["model/conv1/Conv2D", "Relu__12", "/x/y z"]
 
 
+def test_two_nodes_of_one_name_are_told_apart() -> None:
+    assert names_of([node("Relu", "act"), node("Neg", "act")]) == ["act", "act#2"]
+
+
 def test_a_node_without_a_name_is_called_as_its_output() -> None:
     assert names_of([node("Conv"), node("Relu")]) == ["v0", "v1"]
 

@@ -14,11 +14,7 @@ from bnnc.frontends.onnx.ops import importer_of
 from bnnc.frontends.onnx.schema import NEWEST
 
 REFUSED = {
-    "control and sequences": (
-        "ConcatFromSequence Loop Optional OptionalGetElement OptionalHasElement Scan SequenceAt "
-        "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength "
-        "SplitToSequence"
-    ),
+    "control": "Loop Optional OptionalGetElement OptionalHasElement Scan",
     "recurrent": "GRU LSTM RNN",
     "random": "Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
     "text and files": (

@@ -1,4 +1,4 @@
-"""Quantised models: DequantizeLinear, QuantizeLinear, and QONNX's quantisers."""
+"""Quantised models: DequantizeLinear, QuantizeLinear, QONNX's quantisers and OpenVINO's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 from onnx_models import (
     assert_agrees,
     assert_node_agrees,
@@ -20,7 +20,8 @@ from onnx_models import (
     seeds,
 )
 
-from bnnc.errors import ModelError, UnsupportedError
+from bnnc.errors import BnncError, ModelError, UnsupportedError
+from bnnc.ir.domains import Domains
 
 
 def quantized(seed: int, dtype: type, *shape: int) -> np.ndarray:
@@ -224,3 +225,51 @@ def test_trunc_drops_the_lowest_bits() -> None:
     model = model_of([node], [info("x", shape=[4])], ["y"], constants, domains={domain: 1})
     x = np.array([1.5, 3.5, 4.0, -0.5], np.float32)  # 3, 7, 8 and -1 halves
     assert by_bnnc(model, {"x": x})[0].tolist() == [0.0, 0.5, 1.0, -0.5]
+
+
+# ---- OpenVINO ---------------------------------------------------------------------------------
+
+
+def fake_quantize(levels: int, *ranges: object) -> ModelProto:
+    names = ["low", "high", "out_low", "out_high"]
+    constants = {name: np.array(given, np.float32) for name, given in zip(names, ranges)}
+    domain = "org.openvinotoolkit"
+    node = helper.make_node("FakeQuantize", ["x", *names], ["y"], domain=domain, levels=levels)
+    shape = [1, 2, 1, 6]
+    return model_of([node], [info("x", shape=shape)], ["y"], constants, domains={domain: 1})
+
+
+@pytest.mark.parametrize(
+    ("levels", "ranges", "expected"),
+    [
+        (2, (0.0, 0.0, -0.5, 0.5), [-0.5, -0.5, -0.5, 0.5, 0.5, 0.5]),
+        (2, (-1.0, 1.0, -1.0, 1.0), [-1, -1, -1, 1, 1, 1]),
+        (2, (0.0, 2.0, 0.0, 3.0), [0, 0, 0, 0, 0, 3]),
+        (5, (-1.0, 1.0, 0.0, 4.0), [0, 0, 2, 3, 4, 4]),
+    ],
+)
+def test_fake_quantize(levels: int, ranges: tuple[float, ...], expected: list[float]) -> None:
+    x = np.tile(np.array([-3, -1, 0, 0.6, 1, 3], np.float32), 2).reshape(1, 2, 1, 6)
+    model = fake_quantize(levels, *ranges)
+    np.testing.assert_allclose(by_bnnc(model, {"x": x})[0][0, 1, 0], expected, atol=1e-6)
+    graph = load(model)
+    values = Domains(graph).distinct(graph.outputs[0])
+    assert values is not None and len(values) == levels
+
+
+def test_fake_quantize_with_a_threshold_for_each_channel_makes_two_values() -> None:
+    thresholds = np.array([-0.5, 0.5]).reshape(1, 2, 1, 1)
+    model = fake_quantize(2, thresholds, thresholds, -1.0, 1.0)
+    (y,) = by_bnnc(model, {"x": np.zeros((1, 2, 1, 6), np.float32)})
+    assert (y[0, 0] == 1).all() and (y[0, 1] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("levels", "ranges", "message"),
+    [(1, (0, 1, 0, 1), "has 1 levels"), (2, ([0, 0], [0, 1], 0, 1), "mixes thresholds and ranges")],
+)
+def test_other_fake_quantize_is_refused(
+    levels: int, ranges: tuple[object, ...], message: str
+) -> None:
+    with pytest.raises(BnncError, match=f"FakeQuantize {message}"):
+        load(fake_quantize(levels, *ranges))

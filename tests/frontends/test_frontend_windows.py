@@ -145,6 +145,31 @@ def test_max_pool_indices_are_refused() -> None:
         load(model)
 
 
+@pytest.mark.parametrize("op", ["AveragePool", "MaxPool"])
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "strides", "pads"),
+    [
+        ((3, 1, 1), (1, 1, 1), (1, 0, 0, 1, 0, 0)),
+        ((5, 1, 1), (2, 1, 1), (2, 0, 0, 1, 0, 0)),
+        ((1, 2, 3), (1, 2, 1), (0, 1, 1, 0, 0, 1)),
+        ((2, 1, 3), (1, 1, 2), (1, 0, 0, 0, 0, 1)),
+        ((3, 2, 1), (1, 2, 1), (0, 0, 0, 0, 1, 0)),
+    ],
+)
+def test_pools_over_three_axes_that_reach_along_two(
+    op: str,
+    include: int,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+) -> None:
+    attrs = {"kernel_shape": kernel, "strides": strides, "pads": pads}
+    if op == "AveragePool":
+        attrs["count_include_pad"] = include
+    assert_node_agrees(op, [normal(1, 2, 3, 5, 6, 7)], attrs)
+
+
 @pytest.mark.parametrize("op", ["Conv", "MaxPool"])
 def test_windows_over_three_axes_are_refused(op: str) -> None:
     fixed = {1: normal(2, 1, 1, 2, 2, 2)} if op == "Conv" else {}

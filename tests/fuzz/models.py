@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -27,7 +28,10 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import seeds
 
 SECONDS = 20
-"""No model may take longer."""
+"""No model may take longer, in time of a processor: the machine may be busy, or stop us."""
+
+PATIENCE = 600
+"""After so many seconds of anybody's time it does not work, it waits."""
 
 MEMORY = 4 * 2**30
 """Nor more memory: that of Python and its libraries, and what one model needs."""
@@ -84,7 +88,10 @@ def _worker(connection: Connection) -> None:
             data = connection.recv_bytes()
         except EOFError:
             return
-        connection.send(outcome_of(data))
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # which then kills
+        outcome = outcome_of(data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        connection.send(outcome)
 
 
 class _Process:
@@ -99,19 +106,19 @@ class _Process:
         self._process = self._context.Process(target=_worker, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
-        self._warm = False
 
     def outcome_of(self, data: bytes) -> str:
         self._connection.send_bytes(data)
-        patience = SECONDS if self._warm else SECONDS + 60  # the first one imports everything
-        self._warm = True
         try:
-            if self._connection.poll(patience):
+            if self._connection.poll(PATIENCE):
                 return str(self._connection.recv())
-            outcome = f"hangs: no answer within {SECONDS} seconds"
+            outcome = f"hangs: no answer within {PATIENCE} seconds"
         except EOFError:
             self._process.join()
-            outcome = f"dies: exit code {self._process.exitcode}"
+            code = self._process.exitcode
+            outcome = f"dies: exit code {code}"
+            if code == -signal.SIGPROF:
+                outcome = f"hangs: no answer within {SECONDS} seconds of a processor"
         self.stop()
         self._start()
         return outcome

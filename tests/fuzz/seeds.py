@@ -19,6 +19,7 @@ def seeds(*, with_cases: bool) -> list[ModelProto]:
         with_cases: ONNX's own test cases too, which takes some seconds to collect.
     """
     own = [_binary(), _padded(), _decoded(), _quantised(), _shapes(), _branching(), _function()]
+    own += [_transformed(), _taken_apart()]
     return [*own, *own, *own, *(_cases() if with_cases else [])]
 
 
@@ -45,6 +46,7 @@ def _model(
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     imports = [helper.make_opsetid("", opset), helper.make_opsetid("local", 1)]
+    imports += [helper.make_opsetid(domain, 1) for domain in (_QONNX, _LAST, _OPENVINO)]
     return helper.make_model(graph, opset_imports=imports, functions=list(functions), ir_version=8)
 
 
@@ -57,6 +59,8 @@ def _signs(*shape: int) -> np.ndarray:
 
 
 _node = helper.make_node
+_QONNX, _LAST = "qonnx.custom_op.general", "qonnx.custom_op.channels_last"
+_OPENVINO = "org.openvinotoolkit"
 
 
 def _batch_norm(
@@ -164,6 +168,60 @@ def _quantised() -> ModelProto:
         "bits": np.array(1, np.float32),
     }
     return _model(nodes, {"x": [1, 3, 6, 6]}, ["y"], constants)
+
+
+def _transformed() -> ModelProto:
+    """Channels last, windows as rows, two levels, bits that are counted."""
+    windows = {"kernel_size": [2, 2], "stride": [2, 2], "pad_amount": [0] * 4, "pad_value": 0}
+    nodes = [
+        _node(
+            "FakeQuantize", ["x", "zero", "zero", "low", "high"], ["s"], domain=_OPENVINO, levels=2
+        ),
+        _node("Conv", ["s", "w"], ["c"], domain=_LAST, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        _node("BatchNormalization", ["c", *["v"] * 4], ["n"], domain=_LAST),
+        _node("MaxPoolNHWC", ["n"], ["p"], domain=_QONNX, kernel_shape=[2, 2], strides=[1, 1]),
+        _node("MultiThreshold", ["p", "t"], ["b"], domain=_QONNX, data_layout="NHWC"),
+        _node("Im2Col", ["b"], ["r"], domain=_QONNX, **windows),
+        _node("XnorPopcountMatMul", ["r", "m"], ["y"], domain=_QONNX),
+    ]
+    constants = {
+        "zero": np.zeros((), np.float32),
+        "low": np.array(-1, np.float32),
+        "high": np.array(1, np.float32),
+        "w": _signs(8, 3, 3, 4),
+        "v": np.abs(_normal(8)),
+        "t": _normal(8, 1),
+        "m": (_signs(32, 5) + 1) / 2,
+    }
+    return _model(nodes, {"x": [1, 7, 7, 4]}, ["y"], constants)
+
+
+def _taken_apart() -> ModelProto:
+    """A sequence, a pool over three axes, a rounding with its float path, matrices of a batch."""
+    nodes = [
+        _node("SplitToSequence", ["x", "two"], ["q"], axis=1),
+        _node("SequenceAt", ["q", "one"], ["a"]),
+        _node("Cast", ["a"], ["h"], to=10),
+        _node("Cast", ["h"], ["f"], to=1),
+        _node("Unsqueeze", ["f", "axis"], ["u"]),
+        _node("AveragePool", ["u"], ["g"], kernel_shape=[1, 1, 3], pads=[0, 0, 1, 0, 0, 1]),
+        _node("Squeeze", ["g", "axis"], ["v"]),
+        _node("Round", ["v"], ["r"]),
+        _node("Sub", ["r", "v"], ["d"]),
+        _node("Add", ["d", "v"], ["e"]),
+        _node("Mul", ["e", "half"], ["k"]),
+        _node("Clip", ["k", "zero", "half"], ["b"]),
+        _node("MatMul", ["b", "w"], ["y"]),
+    ]
+    constants = {
+        "two": np.array(2),
+        "one": np.array(1),
+        "axis": np.array([1]),
+        "half": np.array(0.5, np.float32),
+        "zero": np.array(0, np.float32),
+        "w": _signs(2, 16, 6),
+    }
+    return _model(nodes, {"x": [1, 4, 5, 16]}, ["y"], constants)
 
 
 def _shapes() -> ModelProto:

@@ -423,6 +423,21 @@ def test_noise_of_a_straight_through_estimator_scales_with_a_folded_batch_norm()
     np.testing.assert_allclose(found.scale, np.abs(alpha * gamma).reshape(-1), rtol=1e-5)
 
 
+def test_noise_of_half_precision_is_tolerated_in_weights_stored_so() -> None:
+    latent = np.random.default_rng(2).uniform(-1, 1, (8, 4, 3, 3)).astype(np.float16)
+    alpha = np.float16(0.05)
+    sign = np.where(latent >= 0, alpha, -alpha)
+    noisy = ((sign - latent) + latent).astype(np.float32)
+    assert np.ptp(np.abs(noisy)) > 1e-4
+    found = two_valued(noisy)
+    assert found is not None
+    np.testing.assert_array_equal(found.signs, sign > 0)
+    np.testing.assert_allclose(found.scale, alpha, rtol=5e-3)
+    assert two_valued(noisy * np.float32(1.1)) is None  # no halves any more
+    noisy[0, 0, 0, 0] = 0.06
+    assert two_valued(noisy.astype(np.float16).astype(np.float32)) is None
+
+
 @pytest.mark.parametrize("change", [1e-4, 0.5, -1])
 def test_a_weight_of_another_magnitude_is_not_noise(change: float) -> None:
     weights = random_signs(4, 4, 3, 3) * np.float32(0.1)

@@ -111,6 +111,16 @@ def test_a_transpose_of_single_pixels_is_a_reshape() -> None:
     assert_close(run(graph), before)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_a_pool_of_single_elements_takes_every_second(op: str) -> None:
+    net = Net(1, 8, 5, 6)
+    graph = net.returns(net(op, net.x, kernel=(1, 1), strides=(2, 3)))
+    before = run(graph)
+    apply(graph, eliminate)
+    assert drawn(graph) == ["Slice"]
+    assert_close(run(graph), before)
+
+
 def test_pads_by_the_same_constant_become_one() -> None:
     net = Net()
     inner = net("Pad", net.x, pads=(0, 0, 1, 0, 0, 0, 0, 0))
@@ -168,8 +178,33 @@ def test_padding_moves_behind_what_is_known_of_a_constant(
 
 
 @pytest.mark.parametrize(
+    ("form", "pads"),
+    [
+        (lambda n, x: n("Transpose", x, perm=(0, 3, 1, 2)), (0, 0, 0, 1, 0, 2, 0, 0)),
+        (lambda n, x: n("Reshape", x, shape=(8, 8, 8, 1)), (0, 1, 0, 0, 0, 0, 2, 0)),
+        (
+            lambda n, x: n("Transpose", n("Reshape", x, shape=(8, 1, 8, 8)), perm=(0, 3, 1, 2)),
+            (0, 0, 0, 1, 0, 2, 0, 0),
+        ),
+    ],
+)
+def test_padding_moves_behind_a_new_order_of_the_axes(
+    form: Callable[[Net, Value], Value], pads: tuple[int, ...]
+) -> None:
+    net = Net(1, 8, 7, 6)
+    graph = net.returns(form(net, net("Pad", net.x, pads=(0, 0, 1, 0, 0, 0, 0, 2), value=1.0)))
+    before = run(graph)
+    apply(graph, sink_pads)
+    (pad,) = (node for node in graph.nodes() if node.op.name == "Pad")
+    assert graph.outputs[0] is pad.output and pad.attrs["pads"] == pads
+    assert_close(run(graph), before)
+
+
+@pytest.mark.parametrize(
     "form",
     [
+        lambda n, x: n("Reshape", x, shape=(1, 64, 8)),
+        lambda n, x: n("Reshape", x, shape=(1, 8, 4, 2, 8)),
         lambda n, x: n("Mul", x, n.normal(8, 1, 1)),
         lambda n, x: n("Mul", x, n("Pad", n("Relu", n.x), pads=AROUND)),
         lambda n, x: n("Log", x),
@@ -275,6 +310,31 @@ def test_a_float_path_computed_twice_cancels() -> None:
     assert drawn(graph) == ["Sign"]
 
 
+def stacked(n: Net, last: Value) -> Value:
+    """Sign(x) - x and another tensor, stacked along a new axis."""
+    parts = [n("Sub", n.sign(n.x), n.x), last]
+    return n("Concat", *(n("Reshape", part, shape=(1, *n.x.shape)) for part in parts), axis=0)
+
+
+def test_a_float_path_cancels_around_a_rounding_and_then_around_what_clips_it() -> None:
+    """QKeras' activation of one bit: rounded, halved, clipped, doubled."""
+    net = Net()
+    rounded = net("Add", net.x, net("Add", net("Neg", net.x), net("Round", net.x)))
+    level = net("Mul", net("Clip", net("Mul", rounded, 0.5), min=0.0, max=0.5), 2)
+    soft = net("Relu", net.x)
+    graph = net.returns(net("Add", soft, net("Add", net("Neg", soft), level)))
+    apply(graph, cancel_detach)
+    assert drawn(graph) == ["Round", "Mul", "Clip", "Mul"]
+    assert Domains(graph).distinct(graph.outputs[0]).tolist() == [0, 1]
+
+
+def test_a_float_path_cancels_in_the_sum_of_a_stack() -> None:
+    net = Net()
+    graph = net.returns(net("ReduceSum", stacked(net, net.x), axes=(-5,), keepdims=False))
+    apply(graph, cancel_detach)
+    assert drawn(graph) == ["Sign"]
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -282,6 +342,8 @@ def test_a_float_path_computed_twice_cancels() -> None:
         lambda n: n("Add", n("Sub", n.sign(n.x), n("Tanh", n.x)), n("Sigmoid", n.x)),
         lambda n: n("Add", n("Sub", n.sign(n.x), n.x), n("Mul", n.x, 2)),
         lambda n: n("Add", n.sign(n.x), n.x),
+        lambda n: n("ReduceSum", stacked(n, n("Tanh", n.x)), axes=(0,), keepdims=False),
+        lambda n: n("ReduceSum", stacked(n, n.x), axes=(1,), keepdims=False),
     ],
 )
 def test_other_sums_stay(form: Callable[[Net], Value]) -> None:
@@ -615,6 +677,24 @@ def test_weights_with_an_axis_of_one_lose_it() -> None:
     net = Net(3, 5, 8)
     graph = net.returns(net("MatMul", net.sign(net.x), net.signs(1, 8, 6), name="y"))
     assert conformed(graph) == ["Sign", "Reshape", "MatMul", "Reshape"]
+
+
+@pytest.mark.parametrize(("shape", "several"), [((4, 3, 8), (4,)), ((2, 3, 2, 1, 8), (3, 2))])
+def test_several_matrices_are_the_groups_of_a_convolution(
+    shape: tuple[int, ...], several: tuple[int, ...]
+) -> None:
+    net = Net(*shape)
+    weights = net.signs(*several, 8, 5) * net.rng.uniform(0.5, 1, (*several, 1, 5))
+    graph = net.returns(net("MatMul", net.sign(net.x), weights, net.normal(5), name="y"))
+    assert "Conv" in conformed(graph)
+    assert graph.outputs[0].name == "y"
+
+
+def test_matrices_that_meet_the_same_rows_are_told_of() -> None:
+    net = Net(1, 3, 8)
+    graph = net.returns(net("MatMul", net.sign(net.x), net.signs(4, 8, 5), name="y"))
+    (verdict,) = verdicts(graph).values()
+    assert verdict.reason == "its weights have 3 axes" and verdict.candidate
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 5), (2, 3, 8, 5)])

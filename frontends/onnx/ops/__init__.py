@@ -16,12 +16,15 @@ from bnnc.frontends.onnx.ops.matmul import MATMUL
 from bnnc.frontends.onnx.ops.microsoft import MICROSOFT
 from bnnc.frontends.onnx.ops.movement import MOVEMENT
 from bnnc.frontends.onnx.ops.normalization import NORMALIZATION
+from bnnc.frontends.onnx.ops.openvino import OPENVINO
 from bnnc.frontends.onnx.ops.pooling import POOLING
 from bnnc.frontends.onnx.ops.qonnx import QONNX
+from bnnc.frontends.onnx.ops.qonnx_layers import CHANNELS_LAST, QONNX_LAYERS
 from bnnc.frontends.onnx.ops.quantization import QUANTIZATION
 from bnnc.frontends.onnx.ops.reduction import REDUCTION
 from bnnc.frontends.onnx.ops.resize import RESIZE
 from bnnc.frontends.onnx.ops.scatter import SCATTER
+from bnnc.frontends.onnx.ops.sequence import SEQUENCE
 from bnnc.frontends.onnx.ops.shape import SHAPE
 
 STANDARD: Mapping[str, Importer] = {
@@ -41,15 +44,18 @@ STANDARD: Mapping[str, Importer] = {
     **EINSUM,
     **INTEGER,
     **SCATTER,
+    **SEQUENCE,
 }
 """Importers of the standard operators by name."""
 
 DOMAINS: Mapping[str, Mapping[str, Importer]] = {
     "": STANDARD,
-    "qonnx.custom_op.general": QONNX,
-    "finn.custom_op.general": QONNX,
+    "qonnx.custom_op.general": {**QONNX, **QONNX_LAYERS},
+    "qonnx.custom_op.channels_last": CHANNELS_LAST,
+    "finn.custom_op.general": {**QONNX, **QONNX_LAYERS},
     "onnx.brevitas": QONNX,
     "com.microsoft": MICROSOFT,
+    "org.openvinotoolkit": OPENVINO,
 }
 """The tables by domain."""
 

@@ -115,7 +115,14 @@ def cast_target(call: Call, number: int) -> DType:
 
 
 def _cast(call: Call) -> Value:
-    return call.cast(call.input(0), cast_target(call, call.attr_int("to")))
+    """Half precision computes in float32, which is no worse; but a tensor that is cast there and
+    back was to be rounded."""
+    x, to = call.input(0), call.attr_int("to")
+    if to == TensorProto.FLOAT16:
+        call.note_half()
+    elif to in (TensorProto.FLOAT, TensorProto.DOUBLE) and call.is_half(0):
+        x = call.cast(x, DType.F16)
+    return call.cast(x, cast_target(call, to))
 
 
 def _cast_like(call: Call) -> Value:

@@ -13,6 +13,7 @@ from bnnc.frontends.onnx.ops.matmul import gemm, matmul, scaled
 from bnnc.frontends.onnx.ops.normalization import layer_norm
 from bnnc.frontends.onnx.ops.pooling import average_pool
 from bnnc.frontends.onnx.ops.quantization import QUANTIZATION, held
+from bnnc.frontends.onnx.ops.reduction import softmax
 from bnnc.ir.graph import Value
 from bnnc.ir.types import DType
 
@@ -179,6 +180,28 @@ def _matmul_integer_to_float(call: Call) -> Value:
     return y if bias is None else call.add("Add", y, bias)
 
 
+def _qgemm(call: Call) -> Value:
+    """A' B' + C of integers, A and B each with scale and zero point; floats where none are given
+    for the result."""
+    operands = [
+        call.transpose(call.input(slot), (1, 0)) if call.attr_flag(name) else call.input(slot)
+        for slot, name in ((0, "transA"), (3, "transB"))
+    ]
+    total = matmul_integer(call, operands[0], operands[1], (call.input(2), call.input(5)))
+    bias = call.optional(6)
+    if bias is not None:
+        total = call.add("Add", total, bias)
+    factor = call.add("Mul", call.reshape(call.input(1), ()), call.input(4))
+    factor = scaled(call, factor, call.attr_float("alpha", 1.0))
+    y = call.add("Mul", call.cast(total, DType.F32), factor)
+    return y if call.optional(7) is None else _quantized(call, y, 7)
+
+
+def _qlinear_softmax(call: Call) -> Value:
+    y = softmax(call, "Softmax", _dequantized(call, 0), call.attr_int("opset"))
+    return _quantized(call, y, 3)
+
+
 MICROSOFT: dict[str, Importer] = {
     "FusedConv": _fused_conv,
     "FusedGemm": _fused_gemm,
@@ -196,6 +219,8 @@ MICROSOFT: dict[str, Importer] = {
     "QLinearGlobalAveragePool": _qlinear_global_pool,
     "QLinearAveragePool": _qlinear_pool,
     "QLinearConcat": _qlinear_concat,
+    "QLinearSoftmax": _qlinear_softmax,
+    "QGemm": _qgemm,
     "MatMulIntegerToFloat": _matmul_integer_to_float,
     **QUANTIZATION,
 }

@@ -33,7 +33,7 @@ def _and_beyond(pads: _Pads, beyond: tuple[int, int]) -> _Pads:
 
 def _max_pool(call: Call) -> list[Value | None]:
     x = call.input(0)
-    windows = read_windows(call, x, call.attr_ints("kernel_shape"))
+    windows = read_windows(call, x, call.attr_ints("kernel_shape"), most=3)
     attrs = {
         "kernel": windows.kernel,
         "strides": windows.strides,
@@ -41,7 +41,7 @@ def _max_pool(call: Call) -> list[Value | None]:
         "dilations": windows.dilations,
     }
     wide = call.narrow_as_float(x)
-    y = on_planes(call, wide, lambda plane: call.add("MaxPool", plane, **attrs))
+    y = on_planes(call, wide, lambda plane: call.add("MaxPool", plane, **attrs), windows.aside)
     return [call.cast(y, x.dtype), None]
 
 
@@ -51,7 +51,7 @@ def _average_pool(call: Call) -> Value:
 
 def average_pool(call: Call, x: Value) -> Value:
     """Cells that ``ceil_mode`` adds never count; padded ones count if ``count_include_pad``."""
-    windows = read_windows(call, x, call.attr_ints("kernel_shape"))
+    windows = read_windows(call, x, call.attr_ints("kernel_shape"), most=3)
     pads, beyond = _pool_pads(call, windows)
     include = call.attr_flag("count_include_pad") and any(pads)
 
@@ -73,7 +73,7 @@ def average_pool(call: Call, x: Value) -> Value:
             count_include_pad=counted,
         )
 
-    return on_planes(call, x, apply)
+    return on_planes(call, x, apply, windows.aside)
 
 
 def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Value:

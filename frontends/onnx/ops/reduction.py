@@ -84,16 +84,19 @@ def _top_k(call: Call) -> tuple[Value, ...]:
 
 
 def _softmax(call: Call) -> Value:
-    """Before version 13, everything from ``axis`` on is one axis."""
-    x = call.input(0)
+    return softmax(call, call.op, call.input(0), call.version)
+
+
+def softmax(call: Call, op: str, x: Value, version: int) -> Value:
+    """Softmax, or its like; before version 13, everything from ``axis`` on is one axis."""
     rank = len(x.shape)
-    if call.version >= 13:
-        return call.add(call.op, x, axis=call.axis(call.attr_int("axis", -1), rank))
+    if version >= 13:
+        return call.add(op, x, axis=call.axis(call.attr_int("axis", -1), rank))
     axis = call.axis(call.attr_int("axis", 1), rank)
     if math.prod(x.shape[axis + 1 :]) == 1:
-        return call.add(call.op, x, axis=axis)
+        return call.add(op, x, axis=axis)
     flat = call.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
-    return call.reshape(call.add(call.op, flat, axis=1), x.shape)
+    return call.reshape(call.add(op, flat, axis=1), x.shape)
 
 
 def _hardmax(call: Call) -> Value:

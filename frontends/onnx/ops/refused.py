@@ -12,11 +12,7 @@ _ADVICE: dict[str, str] = {
         f"{_CUT} (bnnc's detectors drop overlapping boxes themselves)": (
             "NonMaxSuppression EfficientNMS_TRT BatchedNMS_TRT"
         ),
-        _STATIC: (
-            "Loop Scan SequenceMap SequenceAt SequenceConstruct SequenceEmpty SequenceErase "
-            "SequenceInsert SequenceLength SplitToSequence ConcatFromSequence Optional "
-            "OptionalGetElement OptionalHasElement"
-        ),
+        _STATIC: ("Loop Scan SequenceMap Optional OptionalGetElement OptionalHasElement"),
         "recurrent layers are not compiled; bnnc is for convolutional networks": "RNN LSTM GRU",
         _STRINGS: (
             "RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer LabelEncoder "

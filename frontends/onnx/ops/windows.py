@@ -1,13 +1,15 @@
 """What convolutions and pools share: windows over one or two axes, and how they are padded.
 
 The IR knows windows over H and W only. An operator on (N, C, L) works on (N, C, 1, L); the
-helpers here add the missing leading entries.
+helpers here add the missing leading entries. One on (N, C, D, H, W) works on planes if its windows
+are one element wide along an axis: torch writes its normalisation across channels as such a pool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from bnnc.frontends.onnx.call import Call
 from bnnc.frontends.onnx.text import dims
@@ -31,6 +33,7 @@ class Windows:
         dilations: along H and W.
         pads: (top, left, bottom, right) as the model gives them, None where ``auto_pad`` decides.
         auto_pad: ``NOTSET``, ``SAME_UPPER``, ``SAME_LOWER`` or ``VALID``.
+        aside: of three axes, D, H and W, those that are no axes of the windows.
     """
 
     sizes: tuple[int, int]
@@ -39,6 +42,7 @@ class Windows:
     dilations: tuple[int, int]
     pads: tuple[int, int, int, int]
     auto_pad: str
+    aside: tuple[int, ...] = ()
 
     @property
     def extents(self) -> tuple[int, int]:
@@ -72,15 +76,16 @@ class Windows:
         return self.pads
 
 
-def read_windows(call: Call, x: Value, kernel: Sequence[int]) -> Windows:
-    """The windows of a node on ``x`` of shape (N, C, L) or (N, C, H, W).
+def read_windows(call: Call, x: Value, kernel: Sequence[int], most: int = 2) -> Windows:
+    """The windows of a node on ``x`` of shape (N, C, L), (N, C, H, W) or, if ``most`` is 3,
+    (N, C, D, H, W).
 
     Raises:
         ModelError: if an attribute has the wrong length or a value out of range.
-        UnsupportedError: for more than two axes.
+        UnsupportedError: for windows that extend over more than two axes.
     """
     axes = len(x.shape) - 2
-    if axes > 2:
+    if axes > most:
         raise call.unsupported(f"over {axes} axes is not supported; one or two are")
     if axes < 1:
         raise call.error(f"needs an input of 3 or 4 axes, but it is {dims(x.shape)}")
@@ -101,26 +106,53 @@ def read_windows(call: Call, x: Value, kernel: Sequence[int]) -> Windows:
     ones, zeros = [1] * axes, [0] * 2 * axes
     pads = call.attr_ints("pads", zeros) if auto_pad == "NOTSET" else zeros
     pads = numbers("pads", 0, pads, 2 * axes)
-    before, after = [0, *pads[:axes]][-2:], [0, *pads[axes:]][-2:]
-    return Windows(
-        _pair(1, x.shape[2:]),
-        _pair(1, numbers("kernel", 1, kernel)),
-        _pair(1, numbers("strides", 1, call.attr_ints("strides", ones))),
-        _pair(1, numbers("dilations", 1, call.attr_ints("dilations", ones))),
-        (before[0], before[1], after[0], after[1]),
-        auto_pad,
-    )
+    entries = [
+        list(entry)
+        for entry in zip(
+            x.shape[2:],
+            numbers("kernel", 1, kernel),
+            numbers("strides", 1, call.attr_ints("strides", ones)),
+            numbers("dilations", 1, call.attr_ints("dilations", ones)),
+            pads[:axes],
+            pads[axes:],
+        )
+    ]
+    aside: tuple[int, ...] = ()
+    if axes == 3:
+        aside = tuple(axis for axis, entry in enumerate(entries) if entry[1:] == [1, 1, 1, 0, 0])
+        if not aside:
+            raise call.unsupported("over 3 axes is not supported; one or two are")
+        aside = aside[-2:] if aside[-2:] == (1, 2) else aside[:1]
+        entries = [entry for axis, entry in enumerate(entries) if axis not in aside]
+        if len(aside) == 2:
+            entries.append([x.shape[3] * x.shape[4], 1, 1, 1, 0, 0])
+    (h, w) = ([[1, 1, 1, 1, 0, 0], *entries])[-2:]
+    size, wide, strides, dilations, before, after = zip(h, w)
+    return Windows(size, wide, strides, dilations, (*before, *after), auto_pad, aside)
 
 
-def _pair(missing: int, numbers: Sequence[int]) -> tuple[int, int]:
-    first, second = [missing, *numbers][-2:]
-    return first, second
+def on_planes(
+    call: Call, x: Value, apply: Callable[[Value], Value], aside: Sequence[int] = ()
+) -> Value:
+    """``apply`` on ``x`` as (N, C, H, W); the result has as many axes as ``x``.
 
-
-def on_planes(call: Call, x: Value, apply: Callable[[Value], Value]) -> Value:
-    """``apply`` on ``x`` as (N, C, H, W); the result has as many axes as ``x``."""
+    Args:
+        aside: of ``x``'s axes D, H and W, if it has those, the ones that windows leave alone.
+    """
     if len(x.shape) == 4:
         return apply(x)
-    batch, channels, length = x.shape
-    y = apply(call.reshape(x, (batch, channels, 1, length)))
-    return call.reshape(y, (*y.shape[:2], y.shape[3]))
+    if len(x.shape) == 3:
+        batch, channels, length = x.shape
+        y = apply(call.reshape(x, (batch, channels, 1, length)))
+        return call.reshape(y, (*y.shape[:2], y.shape[3]))
+    batch, channels, *volume = x.shape
+    if len(aside) == 2:
+        depth, *plane = volume
+        y = apply(call.reshape(x, (batch, channels, depth, prod(plane))))
+        return call.reshape(y, (batch, channels, y.shape[2], *plane))
+    (alone,) = aside
+    order = (alone, *(axis for axis in range(3) if axis != alone))
+    moved = call.transpose(x, (0, 1, *(2 + axis for axis in order)))
+    y = apply(call.reshape(moved, (batch, channels * volume[alone], *moved.shape[3:])))
+    y = call.reshape(y, (batch, channels, volume[alone], *y.shape[2:]))
+    return call.transpose(y, (0, 1, *(2 + order.index(axis) for axis in range(3))))
