@@ -18,6 +18,9 @@ from bnnc.ir.types import DType
 NEWEST = defs.onnx_opset_version()
 """The newest version of the standard operator set that the installed onnx describes."""
 
+_LARGEST_VERSION = 2**31 - 1
+"""What onnx takes for one; other domains than the standard one may say anything."""
+
 _FLOATS = frozenset(f"tensor({name})" for name in ("float", "float16", "double", "bfloat16"))
 _ONNX_TYPES: dict[DType, frozenset[str]] = {
     DType.F32: _FLOATS,
@@ -96,7 +99,7 @@ def _rule(op: str, version: int, domain: str) -> _Rule | None:
 def _schema(op: str, version: int, domain: str) -> defs.OpSchema | None:
     """The declaration of a version; of the newest for an operator that came later, since exporters
     and onnxruntime do not mind."""
-    for most in (version, NEWEST):
+    for most in (min(max(version, 0), _LARGEST_VERSION), NEWEST):
         try:
             schema = defs.get_schema(op, most, domain)
             return (

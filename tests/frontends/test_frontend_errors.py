@@ -371,3 +371,12 @@ def test_changed_bytes_never_end_in_anything_but_a_model_error(data: st.DataObje
 @given(data=st.binary(min_size=1, max_size=200))
 def test_random_bytes_never_end_in_anything_but_a_model_error(data: bytes) -> None:
     refusal(data)
+
+
+@pytest.mark.parametrize("version", [2**40, 2**31, -1, -(2**63)])
+def test_other_domains_may_call_their_version_anything(version: int) -> None:
+    domain = "com.microsoft"
+    model = model_of(
+        [helper.make_node("Gelu", ["x"], ["y"], domain=domain)], X, ["y"], domains={domain: version}
+    )
+    assert load(model).outputs[0].shape == (1, 2, 4, 4)
