@@ -102,6 +102,9 @@ typedef struct {
     int32_t high, grows;
 } PLANAR(run);
 
+/* Channels whose codes are asked for ahead. */
+enum { PLANAR(AHEAD) = 64 };
+
 BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int channels) {
     static const PLANAR(sums) none;
     const vbits *from = run->first ? none.plane : run->planes;
@@ -118,6 +121,8 @@ BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) *run, const vbits *table, c
             s.plane[k] = from[k];
         /* the next one's codes, so that their bytes have left the store queue when they are asked for */
         codes += i + 1 < run->count ? channels : 0;
+        /* and those of a channel far behind: the processor itself stops asking where a page ends */
+        __builtin_prefetch(codes + PLANAR(AHEAD) *channels, 0, 2);
         vbits carry;
         if (channels == 16) {
             PLANAR(decode_16)(codes, decoded + (i + 1) % 2);

@@ -35,6 +35,8 @@
 #define WINOGRAD_LARGE 4096
 #define WINOGRAD_BLOCKS 2
 #define WINOGRAD_UNITS 8
+/* Weights, in floats, that are asked for ahead; the processor itself stops asking where a page ends. */
+#define WINOGRAD_AHEAD 1024
 
 typedef struct {
     const float *x;
@@ -254,6 +256,7 @@ BNNC_INLINE void ISA(winograd_tile)(const float *w, const float *panel, int64_t 
     for (int64_t k = 1; k < depth; k++) {
         panel += lanes;
         w += 8;
+        __builtin_prefetch(w + WINOGRAD_AHEAD, 0, 2);
         vf32 x[3];
         BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
         BNNC_UNROLL for (int m = 0; m < mr; m++) {
@@ -340,3 +343,4 @@ BNNC_INLINE void ISA(winograd_rows)(const ISA(winograd_plan) *p, const ISA(winog
 #undef WINOGRAD_LARGE
 #undef WINOGRAD_BLOCKS
 #undef WINOGRAD_UNITS
+#undef WINOGRAD_AHEAD
