@@ -253,11 +253,15 @@ static ISA(gemm_ask)
         next.from = 0;
         next.to = p->slice;
     }
-    int64_t y0 = next.first / s->ow * s->stride_h, y1 = (next.first + next.count - 1) / s->ow * s->stride_h + 1;
-    int64_t from = y0 * s->iw, to = BNNC_MIN(s->ih, y1) * (int64_t)s->iw;
-    if (y0 + 1 == y1) {
+    /* Rows that outputs up to the one before have not read. */
+    int64_t top = next.first / s->ow, bottom = (next.first + next.count - 1) / s->ow;
+    int64_t behind = (int64_t)(s->kh - 1) * s->dilation_h + 1 - s->pad_top;
+    int64_t y0 = BNNC_MAX(0, BNNC_MAX(top * s->stride_h - s->pad_top, (top - 1) * s->stride_h + behind));
+    int64_t y1 = BNNC_MIN(s->ih, bottom * s->stride_h + behind);
+    int64_t from = y0 * s->iw, to = y1 * s->iw;
+    if (top == bottom) {
         from += next.first % s->ow * s->stride_w;
-        to = BNNC_MIN(to, from + next.count * s->stride_w);
+        to = BNNC_MIN(to, (y1 - 1) * s->iw + (next.first % s->ow + next.count) * s->stride_w);
     }
     int64_t channel = (int64_t)next.group * (s->ic / s->groups) + next.from / taps;
     ISA(gemm_ask) ask = {
@@ -266,6 +270,8 @@ static ISA(gemm_ask)
         .pixels = to - from,
         .stride = size,
     };
+    if (ask.pixels <= 0)
+        ask.rows = 0;
     ask.lines = BNNC_CEIL_DIV(ask.rows * BNNC_CEIL_DIV(ask.pixels, 16), blocks * ISA(gemm_tiles_of)(t->count));
     return ask;
 }

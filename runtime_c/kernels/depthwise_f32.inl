@@ -146,7 +146,8 @@ typedef struct {
 
 /* The vector at column `at` of a row that ends at `width`, with zeros behind. */
 BNNC_INLINE vf32 ISA(depthwise_load)(const float *row, int64_t at, int64_t width, const int whole) {
-    return whole ? f32_load(row + at) : f32_load_n(row + at, BNNC_MAX(0, BNNC_MIN(width - at, BNNC_LANES)));
+    return f32_rounded(whole ? f32_load(row + at)
+                             : f32_load_n(row + at, BNNC_MAX(0, BNNC_MIN(width - at, BNNC_LANES))));
 }
 
 /* The vector of sums at column i. */

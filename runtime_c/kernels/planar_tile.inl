@@ -170,7 +170,8 @@ static void PLANAR(run_block)(const PLANAR(run) *run, const vbits *table, const 
  * fetched ahead for them stay near, many enough that fetching is done when they are wanted. */
 enum { PLANAR(LAST_RUN) = 64 };
 
-static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, void *scratch) {
+static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const ISA(planar_unit) *next,
+                              void *scratch) {
     PLANAR(scratch) *s = scratch;
     const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
     const PLANAR(window) window = PLANAR(window_of)(p, u);
@@ -184,6 +185,10 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             PLANAR(build_table_16)(&channels, &window, s->table);
         else
             PLANAR(build_table_4)(&channels, &window, s->table);
+        if (c + size < ic)
+            ISA(planar_fetch_input)(p, u, c + size, c + size + 16);
+        else if (next)
+            ISA(planar_fetch_input)(p, next, 0, 16);
         if (c + size < ic) {
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes, u->channels);
             PLANAR(run_block)(&run, s->table, own, size);

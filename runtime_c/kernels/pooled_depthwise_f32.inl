@@ -16,27 +16,48 @@ BNNC_INLINE vf32 ISA(pooled_step)(const float *x, int64_t width, int64_t i, int3
     return v;
 }
 
-/* A row of `count` largest values. */
+/* A row of `count` largest values; nothing is written behind. */
 BNNC_INLINE void ISA(pooled_row)(const float *x, int64_t count, int32_t pool_h, int32_t pool_w, float *to) {
     int64_t width = count + pool_w - 1, i = 0;
     for (; i + BNNC_LANES <= count; i += BNNC_LANES)
         f32_store(to + i, ISA(pooled_step)(x, width, i, pool_h, pool_w, 1));
     if (i < count)
-        f32_store(to + i, ISA(pooled_step)(x, width, i, pool_h, pool_w, 0));
+        f32_store_n(to + i, ISA(pooled_step)(x, width, i, pool_h, pool_w, 0), count - i);
 }
 
+/* The same for windows of 2x2: of two rows first, then of columns beside each other. */
 static void ISA(pooled_row_2x2)(const float *x, int64_t count, float *to) {
-    ISA(pooled_row)(x, count, 2, 2, to);
+    const int64_t width = count + 1;
+    int64_t i = 0;
+    vf32 here = ISA(pooled_step)(x, width, 0, 2, 1, width >= BNNC_LANES);
+    for (; i + 2 * BNNC_LANES <= width; i += BNNC_LANES) {
+        vf32 next = ISA(pooled_step)(x, width, i + BNNC_LANES, 2, 1, 1);
+        f32_store(to + i, f32_max(here, ISA(slide_down)(here, next)));
+        here = next;
+    }
+    for (; i < count; i += BNNC_LANES) {
+        vf32 next = ISA(pooled_step)(x, width, i + BNNC_LANES, 2, 1, 0);
+        f32_store_n(to + i, f32_max(here, ISA(slide_down)(here, next)), BNNC_MIN(count - i, BNNC_LANES));
+        here = next;
+    }
 }
 
-/* Output rows [y0, y1) of one channel. `rows` has room for the pooled rows and one of zeros. */
+/* Floats from one pooled row to the next: the columns behind its last, and under the last vector of
+ * outputs, are zeros, which pad it. */
+BNNC_INLINE int64_t ISA(pooled_pitch)(const bnnc_conv_shape *s) {
+    int64_t columns = BNNC_MAX(s->iw, (int64_t)s->ow * s->stride_w);
+    return (BNNC_CEIL_DIV(columns, BNNC_LANES) + 2) * BNNC_LANES;
+}
+
+/* Output rows [y0, y1) of one channel. `rows`, all zeros at first, has room for the pooled rows and one
+ * that stays zeros. */
 static void ISA(pooled_band)(const bnnc_conv_f32_args *args, int32_t batch_index, int32_t channel, int64_t y0,
                              int64_t y1, float *rows) {
     const bnnc_conv_shape *s = &args->shape;
-    int64_t height = s->ih - args->pool_h + 1, width = s->iw - args->pool_w + 1, stride = width + BNNC_LANES;
+    int64_t height = s->ih - args->pool_h + 1, width = s->iw - args->pool_w + 1, pitch = ISA(pooled_pitch)(s);
     const float *x =
         args->x + ((int64_t)batch_index * s->ic + channel / (s->oc / s->groups)) * ((int64_t)s->ih * s->iw);
-    const float *w = args->w + (int64_t)channel * 9, *zeros = rows + POOLED_ROWS * stride;
+    const float *w = args->w + (int64_t)channel * 9, *zeros = rows + POOLED_ROWS * pitch;
     float bias = args->bias ? args->bias[channel] : 0, low;
     float *direct = ISA(plain_store)(&args->epilogue, &low, NULL);
     if (direct)
@@ -47,7 +68,7 @@ static void ISA(pooled_band)(const bnnc_conv_f32_args *args, int32_t batch_index
         const float *in[3];
         for (int32_t ky = 0; ky < 3; ky++) {
             int64_t iy = y * s->stride_h + ky - s->pad_top;
-            float *row = rows + (iy & (POOLED_ROWS - 1)) * stride;
+            float *row = rows + (iy & (POOLED_ROWS - 1)) * pitch;
             in[ky] = iy >= 0 && iy < height ? row : zeros;
             if (in[ky] == zeros || iy <= ready)
                 continue;
@@ -59,9 +80,9 @@ static void ISA(pooled_band)(const bnnc_conv_f32_args *args, int32_t batch_index
         }
         float *out = direct ? direct + y * s->ow : v + filled;
         if (s->stride_w == 1)
-            ISA(depthwise_row_3x3s1)(in, width, w, bias, low, out, s->ow);
+            ISA(depthwise_row_3x3s1)(in, pitch, w, bias, low, out, s->ow);
         else
-            ISA(depthwise_row_3x3s2)(in, width, w, bias, low, out, s->ow);
+            ISA(depthwise_row_3x3s2)(in, pitch, w, bias, low, out, s->ow);
         filled += s->ow;
         if (direct || (y + 1 < y1 && filled + s->ow <= BNNC_TILE))
             continue;
@@ -89,7 +110,7 @@ static void ISA(pooled_depthwise_f32)(const void *args, int64_t begin, int64_t e
     int64_t channels, rows;
     ISA(pooled_unit)(args, &channels, &rows);
     int64_t bands = BNNC_CEIL_DIV(s->oh, rows), splits = s->oc / channels;
-    memset(scratch, 0, (size_t)((POOLED_ROWS + 1) * (s->iw + BNNC_LANES)) * sizeof(float));
+    memset(scratch, 0, (size_t)((POOLED_ROWS + 1) * ISA(pooled_pitch)(s)) * sizeof(float));
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t y0 = unit % bands * rows, first = unit / bands % splits * channels;
         for (int64_t c = first; c < first + channels; c++)
