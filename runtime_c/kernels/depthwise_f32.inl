@@ -9,6 +9,8 @@
 /* Floats of split rows, and taps, at most; windows too large for them are summed point by point. */
 #define DEPTHWISE_ROWS (128 << 10)
 #define DEPTHWISE_TAPS 4096
+/* Rows of input that are asked for ahead of those that slide. */
+#define DEPTHWISE_AHEAD 4
 /* Ways to make a row of sums. */
 #define DEPTHWISE_SPLIT 0
 #define DEPTHWISE_SLIDE 1
@@ -178,17 +180,22 @@ BNNC_INLINE vf32 ISA(depthwise_step)(const float *const *in, int64_t width, cons
 }
 
 /* A row of sums for 3 x 3 taps, the first left of the row's first pixel: what a vector's neighbours
- * need of it is carried over in registers. */
+ * need of it is carried over in registers. What lies `ahead` floats behind the rows that are new is
+ * asked for, unless that is 0. */
 BNNC_INLINE void ISA(depthwise_slide)(const float *const *rows, int64_t width, const float *w, float bias, float low,
-                                      float *out, int64_t pixels, const int stride) {
+                                      float *out, int64_t pixels, int64_t ahead, const int stride) {
     ISA(depthwise_carry) c = {{{0}}, {{0}}};
     const float *in[3] = {rows[0], rows[1], rows[2]};
     if (stride == 1)
         BNNC_UNROLL for (int ky = 0; ky < 3; ky++) c.now[ky] = ISA(depthwise_load)(in[ky], 0, width, 0);
     vf32 start = f32_set(bias), bound = f32_set(low);
     int64_t whole = BNNC_MIN(pixels - BNNC_LANES, width / stride - (stride == 1 ? 2 : 1) * BNNC_LANES), i = 0;
-    for (; i <= whole; i += BNNC_LANES)
+    for (; i <= whole; i += BNNC_LANES) {
+        BNNC_UNROLL for (int ky = 3 - stride; ahead && ky < 3; ky++)
+            BNNC_UNROLL for (int64_t k = 0; k < stride * BNNC_LANES; k += 16)
+                __builtin_prefetch(in[ky] + ahead + stride * i + k, 0, 3);
         f32_store(out + i, f32_max(bound, ISA(depthwise_step)(in, width, w, start, i, &c, stride, 1)));
+    }
     for (; i < pixels; i += BNNC_LANES) {
         vf32 sum = f32_max(bound, ISA(depthwise_step)(in, width, w, start, i, &c, stride, 0));
         f32_store_n(out + i, sum, BNNC_MIN(pixels - i, BNNC_LANES));
@@ -196,13 +203,13 @@ BNNC_INLINE void ISA(depthwise_slide)(const float *const *rows, int64_t width, c
 }
 
 static void ISA(depthwise_row_3x3s1)(const float *const *in, int64_t width, const float *w, float bias, float low,
-                                     float *out, int64_t pixels) {
-    ISA(depthwise_slide)(in, width, w, bias, low, out, pixels, 1);
+                                     float *out, int64_t pixels, int64_t ahead) {
+    ISA(depthwise_slide)(in, width, w, bias, low, out, pixels, ahead, 1);
 }
 
 static void ISA(depthwise_row_3x3s2)(const float *const *in, int64_t width, const float *w, float bias, float low,
-                                     float *out, int64_t pixels) {
-    ISA(depthwise_slide)(in, width, w, bias, low, out, pixels, 2);
+                                     float *out, int64_t pixels, int64_t ahead) {
+    ISA(depthwise_slide)(in, width, w, bias, low, out, pixels, ahead, 2);
 }
 
 /* One row of outputs, into out. */
@@ -216,15 +223,16 @@ BNNC_INLINE void ISA(depthwise_sums)(const ISA(depthwise_plan) *p, const ISA(dep
         return;
     }
     if (p->way == DEPTHWISE_SLIDE) {
+        const int64_t ahead = (int64_t)DEPTHWISE_AHEAD * s->iw;
         const float *in[3];
         for (int32_t ky = 0; ky < 3; ky++) {
             int64_t iy = y * s->stride_h + ky - s->pad_top;
             in[ky] = iy >= 0 && iy < s->ih ? x + iy * s->iw : d->zeros;
         }
         if (s->stride_w == 1)
-            ISA(depthwise_row_3x3s1)(in, s->iw, w, bias, p->low, out, x1 - x0);
+            ISA(depthwise_row_3x3s1)(in, s->iw, w, bias, p->low, out, x1 - x0, ahead);
         else
-            ISA(depthwise_row_3x3s2)(in, s->iw, w, bias, p->low, out, x1 - x0);
+            ISA(depthwise_row_3x3s2)(in, s->iw, w, bias, p->low, out, x1 - x0, ahead);
         return;
     }
     /* One row ahead, since what has just been stored cannot be loaded at another offset at once. */
@@ -281,6 +289,7 @@ static void ISA(depthwise_f32)(const void *args, int64_t begin, int64_t end, voi
 #undef DEPTHWISE_UNITS
 #undef DEPTHWISE_ROWS
 #undef DEPTHWISE_TAPS
+#undef DEPTHWISE_AHEAD
 #undef DEPTHWISE_SPLIT
 #undef DEPTHWISE_SLIDE
 #undef DEPTHWISE_POINTS

@@ -80,9 +80,9 @@ static void ISA(pooled_band)(const bnnc_conv_f32_args *args, int32_t batch_index
         }
         float *out = direct ? direct + y * s->ow : v + filled;
         if (s->stride_w == 1)
-            ISA(depthwise_row_3x3s1)(in, pitch, w, bias, low, out, s->ow);
+            ISA(depthwise_row_3x3s1)(in, pitch, w, bias, low, out, s->ow, 0);
         else
-            ISA(depthwise_row_3x3s2)(in, pitch, w, bias, low, out, s->ow);
+            ISA(depthwise_row_3x3s2)(in, pitch, w, bias, low, out, s->ow, 0);
         filled += s->ow;
         if (direct || (y + 1 < y1 && filled + s->ow <= BNNC_TILE))
             continue;
