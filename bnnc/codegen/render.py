@@ -80,9 +80,10 @@ def _weights(model: Generated, embed: bool) -> str:
             "extern BNNC_INTERNAL const uint8_t bnnc_weights[];\n"
         )
     words = np.frombuffer(model.weights, "<u8")
+    digits = words.astype(">u8").tobytes()
     lines = [
-        "    " + ", ".join(f"0x{word:016x}" for word in words[start : start + 5]) + ","
-        for start in range(0, len(words), 5)
+        "    0x" + digits[start : start + 40].hex(" ", 8).replace(" ", ", 0x") + ","
+        for start in range(0, len(digits), 40)
     ]
     return (
         f"/* Little endian. */\n"

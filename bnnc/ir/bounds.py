@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -45,6 +45,8 @@ _ON_GRID = ("Relu", "Clip", "Neg", "Abs", "Cast", "Add", "Sub", "Max", "Min", "W
 _FINEST = 2.0**-40
 _MOST_ENTRIES = 4096
 """Grids are looked for in constants of so many elements."""
+_PIECE = 1 << 20
+"""Elements that are looked at together."""
 
 
 def bounds(node: Node, operands: Sequence[Real]) -> Real:
@@ -74,22 +76,41 @@ def hull(operands: Sequence[Real]) -> Real:
 
 def interval(arrays: Sequence[np.ndarray]) -> Real:
     """The interval that the elements of ``arrays`` span, but for NaN."""
-    found = np.concatenate([array.reshape(-1) for array in arrays]).astype(np.float64)
-    found = found[found == found]
-    if not found.size:
+    arrays = [array for array in arrays if array.size]
+    lows = [float(np.fmin.reduce(array, axis=None)) for array in arrays]
+    highs = [float(np.fmax.reduce(array, axis=None)) for array in arrays]
+    if all(math.isnan(low) for low in lows):
         return UNKNOWN
-    return Real(float(found.min()), float(found.max()), _grid(found))
+    low, high = (ends[ends == ends] for ends in (np.array(lows), np.array(highs)))
+    return Real(float(low.min()), float(high.max()), _grid(arrays))
 
 
-def _grid(numbers: np.ndarray) -> float:
-    """The coarsest step that all float64 ``numbers`` are multiples of, 1 at most; 0 if it is finer
-    than any that is of use."""
-    if (numbers == np.round(numbers)).all():
+def _grid(arrays: Sequence[np.ndarray]) -> float:
+    """The coarsest step that all numbers in ``arrays`` are multiples of, 1 at most; 0 if it is
+    finer than any that is of use."""
+    if all(_whole(piece) for array in arrays for piece in _pieces(array)):
         return 1.0
-    if numbers.size > _MOST_ENTRIES or not np.isfinite(numbers).all():
+    if sum(array.size for array in arrays) > _MOST_ENTRIES:
         return 0.0
-    finest = min(Fraction(1, Fraction(number).denominator) for number in np.unique(numbers))
+    numbers = np.unique(np.concatenate([array.reshape(-1) for array in arrays]).astype(np.float64))
+    numbers = numbers[numbers == numbers]
+    if not np.isfinite(numbers).all():
+        return 0.0
+    finest = min(Fraction(1, Fraction(number).denominator) for number in numbers)
     return float(finest) if finest >= _FINEST else 0.0
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array's elements, few enough at a time for copies of them to be small."""
+    flat = array.reshape(-1)
+    return (flat[at : at + _PIECE] for at in range(0, flat.size, _PIECE))
+
+
+def _whole(numbers: np.ndarray) -> bool:
+    """Whether all are whole but for NaN."""
+    if numbers.dtype.kind != "f":
+        return True
+    return bool(((numbers == np.round(numbers)) | (numbers != numbers)).all())
 
 
 def _step(node: Node, operands: Sequence[Real]) -> float:
@@ -113,7 +134,7 @@ def _step(node: Node, operands: Sequence[Real]) -> float:
 
 
 def _grid_of(number: float) -> float:
-    return _grid(np.array([np.float32(number)], np.float64))
+    return _grid([np.array([number], np.float32)])
 
 
 def _is_power(number: float) -> bool:

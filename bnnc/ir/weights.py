@@ -104,11 +104,12 @@ def _scales(rows: np.ndarray, noise_of: Noise | None = None) -> np.ndarray | Non
     low, high = rows.min(axis=1), rows.max(axis=1)
     if not np.isfinite(high).all():
         return None
-    scale = np.array(high)
-    for noisy in np.flatnonzero(low != high):
-        scale[noisy] = _median(rows[noisy])
-        if scale[noisy] == 0 or not high[noisy] < 2 * low[noisy]:
-            return None
+    scale, noisy = np.array(high), low != high
+    if not (high[noisy] < 2 * low[noisy]).all():
+        return None
+    if noisy.any():
+        middle = rows.shape[1] // 2
+        scale[noisy] = np.partition(rows[noisy], middle, axis=1)[:, middle]
     wide = scale.astype(np.float64)
     noise = (noise_of or _noise)(wide)
     return scale if ((wide - low <= noise) & (high - wide <= noise)).all() else None
@@ -119,36 +120,36 @@ def _uneven(weights: np.ndarray) -> TwoValued | None:
     rows = weights.reshape(weights.shape[0], -1)
     if rows.shape[1] < FEWEST or not np.isfinite(rows).all():
         return None
-    signs = np.empty(rows.shape, bool)
-    pairs = np.empty((len(rows), 2))
-    for number, row in enumerate(rows):
-        found = _pair(row)
-        if found is None:
-            return None
-        signs[number] = row > found.mean() if found[0] < found[1] else row >= 0
-        pairs[number] = found if found[0] < found[1] else (-abs(found[0]), abs(found[0]))
+    if _pairs(rows[:1]) is None or (pairs := _pairs(rows)) is None:
+        return None
+    single = pairs[:, 0] == pairs[:, 1]
+    bound = np.where(single, 0, pairs.mean(axis=1))[:, None]
+    signs = np.where(single[:, None], rows >= bound, rows > bound)
+    pairs[single] = np.abs(pairs[single]) * (-1, 1)
     scale, offset = np.diff(pairs)[:, 0] / 2, pairs.sum(axis=1) / 2
     return TwoValued(
         signs.reshape(weights.shape), scale.astype(np.float32), offset.astype(np.float32)
     )
 
 
-def _pair(row: np.ndarray) -> np.ndarray | None:
-    """The two numbers that a row consists of, ascending, float64; twice the same if it is one."""
-    noise = _noise(np.abs(row).max().astype(np.float64))
-    low, high = (np.float64(end) for end in (row.min(), row.max()))
-    upper = row > (low + high) / 2
-    halves = (row,) if high - low <= 2 * noise else (row[~upper], row[upper])
-    if any(np.ptp(half) > 2 * noise for half in halves):
+def _pairs(rows: np.ndarray) -> np.ndarray | None:
+    """The two numbers that each row consists of, ascending, [rows, 2] float64; twice the same where
+    it is one."""
+    noise = _noise(np.abs(rows).max(axis=1).astype(np.float64))
+    ascending, each, count = np.sort(rows, axis=1), np.arange(len(rows)), rows.shape[1]
+    low, high = (ascending[:, end].astype(np.float64) for end in (0, -1))
+    upper = (rows > ((low + high) / 2)[:, None]).sum(axis=1)
+    upper[high - low <= 2 * noise] = 0
+    first, last = count - upper, np.where(upper > 0, count - upper, 0)
+    lower_noise = ascending[each, first - 1].astype(np.float64) - low
+    upper_noise = np.where(upper > 0, high - ascending[each, last], 0)
+    if (lower_noise > 2 * noise).any() or (upper_noise > 2 * noise).any():
         return None
-    pair = np.array([_median(halves[0]), _median(halves[-1])], np.float64)
-    return np.array([-pair[1], pair[1]]) if abs(pair.sum()) <= noise else pair
-
-
-def _median(numbers: np.ndarray) -> np.floating:
-    middle = len(numbers) // 2
-    found: np.floating = np.partition(numbers, middle)[middle]
-    return found
+    medians = [ascending[each, first // 2], ascending[each, last + (count - last) // 2]]
+    pairs = np.stack(medians, axis=1).astype(np.float64)
+    opposite = np.abs(pairs.sum(axis=1)) <= noise
+    pairs[opposite] = pairs[opposite, 1:] * (-1, 1)
+    return pairs
 
 
 def _noise(magnitude: np.ndarray) -> np.ndarray:
@@ -182,21 +183,17 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
         return f"its weights are opposite numbers only to within {100 * spread:.2g} %", True
     if _scaled_by_input(np.abs(weights)):
         return "its weights have another scale for each input channel", True
-    counts, even = set(), True
-    for row in rows[: 1 if _few(rows[0]) is None else None]:
-        few = _few(row)
-        if few is None:
-            return "its weights are real numbers", False
-        counts.add(len(few))
-        even = even and np.allclose(few, -few[::-1], atol=4 * ABSOLUTE_NOISE)
+    if _few(rows[0]) is None or (each := _few_of_each(rows)) is None:
+        return "its weights are real numbers", False
+    most, even = each
     near = even and weights.size >= _ENOUGH
     overall = _few(rows)
-    if max(counts) == 2 and (overall is None or len(overall) >= 2):
+    if most == 2 and (overall is None or len(overall) >= 2):
         return "its weights take two values that are not opposite", near
     if overall is not None:
         values = "value" if len(overall) == 1 else "values"
         return f"its weights take {len(overall)} {values}", near
-    return f"its weights take {max(counts)} values in a channel", near
+    return f"its weights take {most} values in a channel", near
 
 
 def _spread(magnitudes: np.ndarray) -> float:
@@ -223,3 +220,22 @@ def _few(numbers: np.ndarray) -> np.ndarray | None:
         return None
     found = np.unique(np.round(numbers / scale * 2e5))
     return None if len(found) > LIMIT else found * (scale / 2e5)
+
+
+def _few_of_each(rows: np.ndarray) -> tuple[int, bool] | None:
+    """How many distinct numbers a row has at most, but for noise, and whether each row's lie evenly
+    around zero; None if one has many."""
+    scale = np.abs(rows).max(axis=1, keepdims=True)
+    scale[scale == 0] = 1
+    ascending = np.sort(np.round(rows / scale * 2e5), axis=1)
+    new = np.diff(ascending, axis=1, prepend=np.nan) != 0
+    count = new.sum(axis=1)
+    if count.max() > LIMIT:
+        return None
+    row, column = np.nonzero(new)
+    place = new.cumsum(axis=1)[row, column] - 1
+    found = np.zeros((len(rows), LIMIT))
+    found[row, place] = ascending[row, column] * (scale[row, 0] / 2e5)
+    mirrored = np.zeros_like(found)
+    mirrored[row, count[row] - 1 - place] = -found[row, place]
+    return int(count.max()), bool(np.allclose(found, mirrored, atol=4 * ABSOLUTE_NOISE))

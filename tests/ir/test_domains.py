@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bnnc.ir import interpreter
 from bnnc.ir.binary import verdicts
 from bnnc.ir.bits import bits_of
-from bnnc.ir.bounds import Real
+from bnnc.ir.bounds import Real, interval
 from bnnc.ir.domains import Domains, Finite
 from bnnc.ir.epilogue import COMPARES
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType, TensorType
-from bnnc.ir.weights import two_valued
+from bnnc.ir.weights import many_valued, two_valued
 
 SHAPE = (2, 4, 4, 6)
 F32 = DType.F32
@@ -451,6 +453,71 @@ def test_a_channel_of_zeros_has_scale_zero() -> None:
     found = two_valued(weights)
     assert found is not None
     np.testing.assert_array_equal(found.scale, [1, 0, 1])
+
+
+@st.composite
+def channels_of_two_values(draw: st.DrawFn) -> np.ndarray:
+    """[OC, 12]: each channel of one or two numbers, opposite or not, with or without noise."""
+    ends = st.sampled_from([-2.0, -1.0, -0.3, 0.0, 0.3, 0.7, 1.0])
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows = [rng.choice(pair, 12) for pair in draw(st.lists(st.tuples(ends, ends), min_size=1))]
+    noise = draw(st.sampled_from([0, 1e-7])) * rng.standard_normal((len(rows), 12))
+    return (np.array(rows) * (1 + noise)).astype(np.float32)
+
+
+@settings(max_examples=200, deadline=None)
+@given(weights=channels_of_two_values())
+def test_channels_of_any_two_values_are_told_apart_each_by_itself(weights: np.ndarray) -> None:
+    found = two_valued(weights)
+    assert found is not None or not weights.any()
+    if found is not None:
+        np.testing.assert_allclose(found.values(), weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([[-1, 0, 1]], "its weights take 3 values"),
+        ([[-1, 0, 1], [-2, 0, 2]], "its weights take 5 values"),
+        ([[-1, 0, 1], [-1, 1, 1]], "its weights take 3 values"),
+        ([range(-9, 10)], "its weights are real numbers"),
+        ([[-1, 0, 1], range(-9, 10)], "its weights are real numbers"),
+    ],
+)
+def test_how_many_values_weights_take_is_told(values: list[Any], reason: str) -> None:
+    rows = [np.resize(np.array(row, np.float32), 96) for row in values]
+    assert many_valued(np.array(rows))[0] == reason
+
+
+# ---- intervals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [
+        ([1.5, np.nan, -2.25], Real(-2.25, 1.5, 0.25)),
+        ([3, np.nan, -1], Real(-1, 3, 1)),
+        ([np.nan], Real()),
+        ([], Real()),
+        ([0.5, np.inf], Real(0.5, np.inf, 0)),
+        ([0.1], Real(np.float32(0.1), np.float32(0.1), 2.0**-27)),
+    ],
+    ids=str,
+)
+def test_an_interval_spans_all_numbers_and_knows_their_grid(
+    numbers: list[float], found: Real
+) -> None:
+    array = np.array(numbers, np.float32)
+    assert interval([array]) == found
+    assert interval([array, array[:0]]) == found
+
+
+def test_an_interval_of_more_numbers_than_are_looked_at_together_is_that_of_all() -> None:
+    many = np.zeros(1 << 21, np.float32)
+    many[-1] = 7
+    assert interval([many]) == Real(0, 7, 1)
+    many[-1] = 7.5
+    assert interval([many]) == Real(0, 7.5, 0)
 
 
 # ---- verdicts ------------------------------------------------------------------------------------
