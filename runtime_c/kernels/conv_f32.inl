@@ -8,6 +8,10 @@
  *
  * Where the panel of all products would not fit the cache, it is built and used in slices, and
  * sums wait in scratch for the next slice.
+ *
+ * At stride 2 no tap's inputs follow each other, and few channels, such as a picture's, make gathering
+ * them as long as multiplying. There the rows under a tile are split into even and odd columns once, and
+ * every tap reads one of the halves at its own place.
  */
 
 /* Output channels up to which a 1x1 convolution's inputs are not gathered. They are read once for every
@@ -20,6 +24,9 @@
 #define CONV_SLICE 512
 #define CONV_WHOLE 1024
 #define CONV_UNITS 16
+/* Rows of outputs whose input rows are split together, and zeros before such a half row. */
+#define CONV_SPLIT 4
+#define CONV_MARGIN 16
 
 typedef struct {
     const bnnc_conv_f32_args *args;
@@ -33,6 +40,9 @@ typedef struct {
     int64_t stride; /* floats from one panel row, or row of sums, to the next */
     int64_t group_blocks, blocks, unit_blocks, splits;
     int64_t waiting_blocks; /* blocks whose sums fit in scratch */
+    int64_t half;           /* floats of half an input row, where rows are split; else 0 */
+    int64_t split_rows;     /* input rows under a tile */
+    const int64_t *taps;    /* where each tap reads */
     int pointwise;          /* 1x1, and so few output channels that the input may serve as the panel */
     const float *touch[2];  /* tensors the epilogue uses */
     float *direct;          /* the output tensor, where the epilogue is relu? store sign* */
@@ -106,6 +116,27 @@ static void ISA(plan_tiles)(ISA(conv_plan) *p, int64_t tile) {
     }
 }
 
+/* Have input rows split where that pays: tiles are whole rows then. */
+static void ISA(plan_split)(ISA(conv_plan) *p) {
+    const bnnc_conv_shape *s = &p->s;
+    if (s->groups != 1 || s->stride_w != 2 || s->dilation_w != 1 || s->kw == 1 || s->ow % BNNC_LANES ||
+        s->ow > BNNC_TILE || s->pad_left > CONV_MARGIN || p->depth > CONV_WHOLE)
+        return;
+    int64_t rows = BNNC_MIN(CONV_SPLIT, BNNC_MAX(1, (int64_t)s->batch * s->oh / CONV_UNITS));
+    int64_t last = s->ow + BNNC_MAX(0, s->kw - 1 - s->pad_left) / 2;
+    int64_t half = CONV_MARGIN + BNNC_MAX(last, BNNC_CEIL_DIV(s->iw, 2 * BNNC_LANES) * BNNC_LANES);
+    /* An odd number of cache lines, so that rows spread over all cache sets. */
+    half = (BNNC_CEIL_DIV(half, 16) | 1) * 16;
+    p->split_rows = (rows - 1) * s->stride_h + (int64_t)(s->kh - 1) * s->dilation_h + 1;
+    if (s->ic * p->split_rows * 2 * half > CONV_PANEL)
+        return;
+    p->half = half;
+    p->slice = p->depth;
+    p->tile = rows * s->ow;
+    p->row_tiles = 0;
+    p->tiles = BNNC_CEIL_DIV(s->oh, rows);
+}
+
 static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
     ISA(conv_plan) p = {.args = args, .s = args->shape};
     bnnc_conv_shape *s = &p.s;
@@ -132,6 +163,7 @@ static ISA(conv_plan) ISA(plan_conv)(const bnnc_conv_f32_args *args) {
     while (tile > 64 && (int64_t)s->batch * BNNC_CEIL_DIV(p.pixels, tile) < CONV_UNITS / 2)
         tile = BNNC_MAX(64, tile / 32 * 16);
     ISA(plan_tiles)(&p, tile);
+    ISA(plan_split)(&p);
     /* Room for a vector behind a row, since three rows may be gathered at once; and an odd number of cache
      * lines, so that the rows spread over all cache sets. */
     p.stride = ((BNNC_CEIL_DIV(p.tile, 16) + 1) | 1) * 16;
@@ -237,6 +269,46 @@ BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) *p, const ISA(conv_slice
     return 1;
 }
 
+/* Split the input rows under a tile. What lies around the columns is zero and stays so. */
+static void ISA(conv_split_rows)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, float *panel) {
+    const bnnc_conv_shape *s = &p->s;
+    int64_t top = t->first / s->ow * s->stride_h - s->pad_top;
+    const float *plane = p->args->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
+    for (int64_t c = 0; c < s->ic; c++, plane += (int64_t)s->ih * s->iw)
+        for (int64_t y = top; y < top + p->split_rows; y++, panel += 2 * p->half) {
+            float *even = panel + CONV_MARGIN, *odd = even + p->half;
+            if (y < 0 || y >= s->ih) {
+                ISA(fill_row)(even, 0, BNNC_CEIL_DIV(s->iw, 2));
+                ISA(fill_row)(odd, 0, s->iw / 2);
+                continue;
+            }
+            const float *row = plane + y * s->iw;
+            int64_t i = 0;
+            for (; 2 * (i + BNNC_LANES) <= s->iw; i += BNNC_LANES) {
+                vf32 a = f32_load(row + 2 * i), b = f32_load(row + 2 * i + BNNC_LANES);
+                f32_store(even + i, ISA(even)(a, b));
+                f32_store(odd + i, ISA(odd)(a, b));
+            }
+            if (2 * i < s->iw) {
+                vf32 a = f32_load_some(row + 2 * i, s->iw - 2 * i);
+                vf32 b = f32_load_some(row + 2 * i + BNNC_LANES, BNNC_MAX(0, s->iw - 2 * i - BNNC_LANES));
+                f32_store(even + i, ISA(even)(a, b));
+                f32_store(odd + i, ISA(odd)(a, b));
+            }
+        }
+}
+
+/* Where each tap reads of split rows, for the first row of outputs. */
+static void ISA(conv_split_taps)(const ISA(conv_plan) *p, int64_t *taps) {
+    const bnnc_conv_shape *s = &p->s;
+    for (int64_t c = 0; c < s->ic; c++)
+        for (int64_t ky = 0; ky < s->kh; ky++)
+            for (int64_t kx = -s->pad_left; kx < s->kw - s->pad_left; kx++) {
+                int64_t odd = kx & 1, row = c * p->split_rows + ky * s->dilation_h;
+                *taps++ = (2 * row + odd) * p->half + CONV_MARGIN + (kx - odd) / 2;
+            }
+}
+
 /* The inputs that the slice behind `t` will gather: of the same tile, or of the next unit's. */
 static ISA(gemm_ask)
     ISA(conv_next)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, int64_t next_unit, int64_t blocks) {
@@ -328,6 +400,7 @@ static void ISA(conv_block)(const ISA(conv_plan) *p, const ISA(conv_slice) *t, i
     ISA(gemm_block) b = {
         .w = args->w + (block * p->depth + t->from) * 8,
         .panel = panel ? panel : args->x + ((int64_t)t->batch_index * p->s.ic + t->from) * p->pixels + t->first,
+        .taps = p->taps,
         .depth = t->to - t->from,
         .panel_stride = panel ? p->stride : p->pixels,
         .pixels = t->count,
@@ -373,8 +446,42 @@ static int64_t ISA(conv_f32_units)(const void *args) {
     return p.s.batch * p.tiles * p.splits;
 }
 
+/* conv_f32 where input rows are split. */
+static void ISA(conv_f32_split)(ISA(conv_plan) p, int64_t begin, int64_t end, float *scratch) {
+    const bnnc_conv_shape *s = &p.s;
+    int64_t taps[CONV_WHOLE], size = s->ic * p.split_rows * 2 * p.half;
+    float *panel = scratch, *sums = panel + size;
+    memset(panel, 0, (size_t)size * sizeof *panel);
+    ISA(conv_split_taps)(&p, taps);
+    p.taps = taps;
+    ISA(conv_slice) split = {.count = 0};
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t block = unit % p.splits * p.unit_blocks, stop = BNNC_MIN(p.blocks, block + p.unit_blocks);
+        ISA(conv_slice) t = {.to = p.depth};
+        ISA(unit_tile)(&p, unit, &t);
+        t.group = 0;
+        if (memcmp(&t, &split, sizeof t) != 0)
+            ISA(conv_split_rows)(&p, &t, panel);
+        split = t;
+        ISA(gemm_ask) ask = {.rows = 0};
+        if (unit + 1 < end)
+            ask = ISA(conv_next)(&p, &t, unit + 1, stop - block);
+        for (int64_t row = 0; row < t.count / s->ow; row++) {
+            ISA(conv_slice) r = t;
+            r.first += row * s->ow;
+            r.count = s->ow;
+            for (int64_t i = block; i < stop; i++)
+                ISA(conv_block)(&p, &r, i, panel + row * s->stride_h * 2 * p.half, sums, &ask);
+        }
+    }
+}
+
 static void ISA(conv_f32)(const void *args, int64_t begin, int64_t end, void *scratch) {
     ISA(conv_plan) p = ISA(plan_conv)(args);
+    if (p.half) {
+        ISA(conv_f32_split)(p, begin, end, scratch);
+        return;
+    }
     float *panel = scratch, *sums = panel + p.slice * p.stride + 16;
     ISA(conv_slice) packed = {.count = 0};
     for (int64_t unit = begin; unit < end; unit++) {
@@ -411,3 +518,5 @@ static void ISA(conv_f32)(const void *args, int64_t begin, int64_t end, void *sc
 #undef CONV_SLICE
 #undef CONV_WHOLE
 #undef CONV_UNITS
+#undef CONV_SPLIT
+#undef CONV_MARGIN

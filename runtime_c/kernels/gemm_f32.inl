@@ -23,6 +23,7 @@ typedef struct {
 typedef struct {
     const float *w; /* [depth][8] */
     const float *panel;
+    const int64_t *taps; /* where each row of the panel begins, or NULL: panel_stride apart */
     int64_t depth, panel_stride;
     int64_t pixels;
     int32_t channels; /* 1 to 8 */
@@ -48,9 +49,10 @@ typedef struct {
 } ISA(gemm_block);
 
 BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
-                                int64_t out_stride, const int mr, const int nv) {
+                                int64_t out_stride, const int mr, const int nv, const int scattered) {
     vf32 sum[8][GEMM_NV];
     const float *w = b->w + channel, *panel = b->panel + pixel;
+    const int64_t *taps = b->taps;
     const float *start = b->start + channel * (b->start_stride ? b->start_stride : 1);
     int64_t panel_stride = b->panel_stride;
     if (b->start_stride) {
@@ -74,13 +76,14 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
         int64_t k = BNNC_MIN(part, left);
         left -= k;
         do {
+            const float *row = scattered ? panel + *taps++ : panel;
             vf32 x[GEMM_NV];
-            BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
+            BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(row + j * BNNC_LANES);
             BNNC_UNROLL for (int m = 0; m < mr; m++) {
                 vf32 weight = f32_set(w[m]);
                 BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
             }
-            panel += panel_stride;
+            panel += scattered ? 0 : panel_stride;
             w += 8;
         } while (--k > 0);
     }
@@ -103,7 +106,11 @@ typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64
 #define GEMM_TILE(mr, nv)                                                                                              \
     static void ISA(gemm_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,            \
                                       int64_t out_stride) {                                                            \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv);                                                    \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, 0);                                                 \
+    }                                                                                                                  \
+    static void ISA(gemm_scattered_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,  \
+                                                int64_t out_stride) {                                                  \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, 1);                                                 \
     }
 /* Registers: 32 hold 8 x 3 sums; 16 hold 4 x 3, and 8 x 1 where few pixels are left. */
 GEMM_TILE(1, 1)
@@ -122,24 +129,25 @@ GEMM_TILE(8, 3)
 #endif
 #undef GEMM_TILE
 
-/* By the logarithm of MR, and NV - 1. */
-static ISA(gemm_function) *const ISA(gemm_tiles)[4][GEMM_NV] = {
-    {ISA(gemm_1x1), ISA(gemm_1x2), ISA(gemm_1x3)},
-    {ISA(gemm_2x1), ISA(gemm_2x2), ISA(gemm_2x3)},
-    {ISA(gemm_4x1), ISA(gemm_4x2), ISA(gemm_4x3)},
+/* By whether rows are scattered, the logarithm of MR, and NV - 1. */
+#define GEMM_ROW(way, mr) {ISA(way##mr##x1), ISA(way##mr##x2), ISA(way##mr##x3)}
 #if BNNC_VEC_BYTES == 64
-    {ISA(gemm_8x1), ISA(gemm_8x2), ISA(gemm_8x3)},
+#define GEMM_LAST_ROW(way) GEMM_ROW(way, 8)
 #else
-    {ISA(gemm_8x1), NULL, NULL},
+#define GEMM_LAST_ROW(way) {ISA(way##8x1), NULL, NULL}
 #endif
-};
+#define GEMM_TILES(way) {GEMM_ROW(way, 1), GEMM_ROW(way, 2), GEMM_ROW(way, 4), GEMM_LAST_ROW(way)}
+static ISA(gemm_function) *const ISA(gemm_tiles)[2][4][GEMM_NV] = {GEMM_TILES(gemm_), GEMM_TILES(gemm_scattered_)};
+#undef GEMM_ROW
+#undef GEMM_LAST_ROW
+#undef GEMM_TILES
 
 /* nv vectors of pixels, all channels. A block of 3, 5, 6 or 7 channels is cut into tiles of 4, 2 and 1. */
 BNNC_INLINE void ISA(gemm_run_tile)(const ISA(gemm_block) *b, int64_t pixel, int nv, float *out, int64_t out_stride) {
     int32_t channel = 0;
     for (int log = 3; log >= 0; log--) {
         int32_t mr = 1 << log;
-        ISA(gemm_function) *tile = ISA(gemm_tiles)[log][nv - 1];
+        ISA(gemm_function) *tile = ISA(gemm_tiles)[b->taps != NULL][log][nv - 1];
         for (; tile && channel + mr <= b->channels; channel += mr)
             tile(b, channel, pixel, out + channel * out_stride, out_stride);
     }

@@ -89,6 +89,40 @@ def test_shapes_that_slice_and_split_differently(
     check(isa, g, program, [0.2, 0.7], 1)
 
 
+@st.composite
+def whole_vectors_at_stride_2(draw: st.DrawFn) -> Geometry:
+    """Convolutions whose rows of outputs are whole vectors, as a network's first often is."""
+    kernel = draw(st.sampled_from([(3, 3), (7, 7), (2, 2), (5, 4), (1, 3), (3, 8)]))
+    pads = draw(st.tuples(*[st.integers(0, 4)] * 4))
+    ow, spare = 16 * draw(st.integers(1, 4)), draw(st.integers(0, 1))
+    dilation = draw(st.integers(1, 2))
+    return Geometry(
+        batch=draw(st.integers(1, 2)),
+        groups=1,
+        ic=draw(st.integers(1, 4)),
+        oc=draw(st.integers(1, 20)),
+        ih=max(1, dilation * (kernel[0] - 1) + 1 - pads[0] - pads[2]) + draw(st.integers(0, 40)),
+        iw=max(1, 2 * (ow - 1) + kernel[1] - pads[1] - pads[3] + spare),
+        kernel=kernel,
+        strides=(draw(st.integers(1, 3)), 2),
+        dilations=(dilation, 1),
+        pads=pads,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    g=whole_vectors_at_stride_2(),
+    program=programs(),
+    cuts=splits(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_rows_split_into_even_and_odd_columns(
+    isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], seed: int
+) -> None:
+    check(isa, g, program, cuts, seed)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 20)),
