@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 
+from bnnc.errors import ModelError, UnsupportedError
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.movement import cut
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+from bnnc.ir.types import DType
 
 _COMBINE = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}
 _LARGEST = 2**24
@@ -53,6 +55,20 @@ def _scatter_elements(call: Call) -> Value:
     grid = list(np.indices(index.shape))
     grid[axis] = _from_front(call, index, np.array(x.shape[axis]))
     return _replace(call, x, updates, np.ravel_multi_index(tuple(grid), x.shape).reshape(-1))
+
+
+def assign_masked(call: Call) -> Value:
+    """``x[mask] = number``, where the mask covers x's leading axes."""
+    x, mask, number = call.input(0), call.cast(call.input(1), DType.BOOL), call.input(2)
+    if number.type.elements != 1:
+        found = dims(number.shape)
+        raise UnsupportedError(
+            f"ScatterND under a mask that is computed takes one number, not {found}"
+        )
+    if mask.shape != x.shape[: len(mask.shape)] or number.dtype is not x.dtype:
+        raise ModelError(f"ScatterND has a mask of {dims(mask.shape)} for {dims(x.shape)}")
+    whole = call.reshape(mask, mask.shape + (1,) * (len(x.shape) - len(mask.shape)))
+    return call.add("Where", whole, call.reshape(number, ()), x)
 
 
 def _refuse_large(call: Call, x: Value) -> None:
