@@ -160,6 +160,35 @@ def test_decoding_with_topk_and_gathers() -> None:
     assert_agrees(model, {"heat": normal(1, 1, 3, 4, 6), "size": normal(2, 1, 2, 4, 6)})
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("count", [1, 2])
+def test_scatter_elements_with_few_computed_indices(axis: int, count: int) -> None:
+    x = normal(1, 3, 4, 5)
+    index = np.argsort(normal(2, 3, 4, 5), axis).take(range(count), axis)
+    index = np.where(normal(3, *index.shape) < 0, index - x.shape[axis], index)
+    graph = assert_node_agrees(
+        "ScatterElements", [x, index, normal(4, *index.shape)], {"axis": axis}, opset=18
+    )
+    assert ops_of(graph).count("Where") == 2 * count
+
+
+def test_a_one_hot_code_of_the_largest_is_two_valued() -> None:
+    """What exporters make of ``torch.zeros_like(x).scatter_(1, x.argmax(1, True), 1.0)``."""
+    node = helper.make_node
+    nodes = [
+        node("ArgMax", ["x"], ["index"], axis=1),
+        node("ScatterElements", ["zeros", "index", "ones"], ["y"], axis=1),
+    ]
+    constants = {
+        "zeros": np.zeros((2, 3, 4), np.float32),
+        "ones": np.ones((2, 1, 4), np.float32),
+    }
+    x = normal(1, 2, 3, 4)
+    model = model_of(nodes, [info("x", shape=x.shape)], [info("y")], constants, opset=17)
+    graph = assert_agrees(model, {"x": x})
+    assert Domains(graph).distinct(graph.outputs[0]).tolist() == [0, 1]
+
+
 # ---- under a mask --------------------------------------------------------------------------------
 
 
