@@ -299,7 +299,7 @@ def _magnitude(array: np.ndarray) -> float:
 
 def _compare(found: np.ndarray, expected: np.ndarray) -> tuple[float, int]:
     """Largest relative difference, and how many elements differ by more than the tolerance."""
-    a, b = found.astype(np.float64), expected.astype(np.float64)
+    a, b = (array.astype(np.float64).reshape(-1) for array in (found, expected))
     with np.errstate(invalid="ignore"):
         difference = np.abs(a - b)
     difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0

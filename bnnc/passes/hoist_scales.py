@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bnnc.ir.binary import PRODUCTS, by_output, data_slot
 from bnnc.ir.domains import Domains, Exact, Finite
 from bnnc.ir.graph import Graph, Node, Value
@@ -16,9 +18,10 @@ def hoist_scales(graph: Graph, report: Report) -> int:
 
         s = Sign(x), r = ReduceMean(|x|)
         Mul(s, r) -> Conv(w, bias) -> y          s -> Conv(w) -> Mul(r) -> Add(bias) -> y
+        x -> Conv(Mul(w, r), bias) -> y          x -> Conv(w) -> Mul(r) -> Add(bias) -> y
 
     Done where the input would otherwise take few values and the weights take two: XNOR-Net's scales
-    of activations.
+    of activations, and gates that are multiplied with the weights.
     """
     products = [node for node in graph.nodes() if node.op.name in PRODUCTS]
     if not products:
@@ -30,28 +33,30 @@ def hoist_scales(graph: Graph, report: Report) -> int:
     return changed
 
 
+_Factor = tuple[str, Value]
+"""Mul or Div, and by what."""
+
+_Beside = Callable[[Node, Value, Value], bool]
+"""Whether a factor of an operand of the product may as well be one of its result."""
+
+
 def _hoist(graph: Graph, node: Node, domains: Domains) -> bool:
-    slot = data_slot(node)
-    scaled = node.operand(slot)
-    factors: list[tuple[str, Value]] = []
-    source = scaled
-    while not isinstance(domains.of(source), (Finite, Exact)):
-        found = _factor(node, source.producer, domains)
-        if found is None:
-            return False
-        source, op, factor = found
-        factors.append((op, factor))
-    weights = domains.of(node.operand(1 - slot))
-    if not factors or slot != 0 or not isinstance(weights, Exact):
+    if data_slot(node) != 0:
         return False
-    if node.op.name == "MatMul" and weights.array.ndim != 2:
+    source, factors = _unscaled(node, node.operand(0), domains, _commutes)
+    weights, scales = _unscaled(node, node.operand(1), domains, _scales_outputs)
+    constant = domains.of(weights)
+    if not (factors or scales) or not isinstance(constant, Exact) or _is_real(domains, source):
         return False
-    if two_valued(by_output(node, weights.array)) is None:
+    if node.op.name == "MatMul" and constant.array.ndim != 2:
+        return False
+    if two_valued(by_output(node, constant.array)) is None:
         return False
     bias = node.optional(2)
-    product = graph.add(node.op.name, [source, node.operand(1)], node.attrs, name=node.name)
+    product = graph.add(node.op.name, [source, weights], node.attrs, name=node.name)
     value = inherit(product, node).output
-    for op, factor in reversed(factors):
+    scales = [(op, _beside_outputs(graph, node, factor)) for op, factor in scales]
+    for op, factor in reversed([*scales, *factors]):
         value = inherit(graph.add(op, [value, factor], name=node.name), node).output
     if bias is not None:
         if node.op.name != "MatMul":
@@ -62,27 +67,65 @@ def _hoist(graph: Graph, node: Node, domains: Domains) -> bool:
     return True
 
 
-def _factor(node: Node, scaling: Node, domains: Domains) -> tuple[Value, str, Value] | None:
+def _is_real(domains: Domains, value: Value) -> bool:
+    return not isinstance(domains.of(value), (Finite, Exact))
+
+
+def _unscaled(
+    node: Node, scaled: Value, domains: Domains, beside: _Beside
+) -> tuple[Value, list[_Factor]]:
+    """An operand of ``node`` without the factors that make it real, the last one first."""
+    value, factors = scaled, []
+    while _is_real(domains, value):
+        found = _factor(node, value.producer, beside)
+        if found is None:
+            return scaled, []
+        value, factor = found
+        factors.append(factor)
+    return value, factors
+
+
+def _factor(node: Node, scaling: Node, beside: _Beside) -> tuple[Value, _Factor] | None:
     """What ``scaling`` multiplies or divides by what, if that may as well be done behind."""
     if scaling.op.name not in ("Mul", "Div"):
         return None
     for slot in (1, 0) if scaling.op.name == "Mul" else (1,):
         factor, rest = scaling.operand(slot), scaling.operand(1 - slot)
-        if rest.type == scaling.output.type and _commutes(node, factor, rest):
-            return rest, scaling.op.name, factor
+        if rest.type == scaling.output.type and beside(node, factor, rest):
+            return rest, (scaling.op.name, factor)
     return None
+
+
+def _sides(factor: Value, x: Value) -> tuple[int, ...]:
+    """The shape of ``factor``, with as many axes as ``x``."""
+    return (1,) * (len(x.shape) - len(factor.shape)) + factor.shape
 
 
 def _commutes(node: Node, factor: Value, x: Value) -> bool:
     """Whether ``factor`` is one number for all that any of the product's sums adds up, and lies
     beside its result as it lies beside its input."""
-    rank = len(x.shape)
-    sides = (1,) * (rank - len(factor.shape)) + factor.shape
+    sides = _sides(factor, x)
     if node.op.name == "MatMul":
         return (len(sides) > 1 and sides[-1] == 1) or not factor.shape
     if node.op.name == "Conv" and _sees_single_pixels(node):
         return sides[1] == 1
+    if node.op.name == "Conv" and node.attrs["group"] == x.shape[1] == node.output.shape[1]:
+        return sides[2:] == (1, 1)
     return sides[1:] == (1, 1, 1)
+
+
+def _scales_outputs(node: Node, factor: Value, weights: Value) -> bool:
+    """Whether ``factor``, of the weights, is one number for all weights of an output channel."""
+    sides = _sides(factor, weights)
+    if node.op.name == "MatMul":
+        return len(sides) == 2 and sides[0] == 1
+    return sides[1:] == (1, 1, 1) and (node.op.name == "Conv" or sides[0] == 1)
+
+
+def _beside_outputs(graph: Graph, node: Node, factor: Value) -> Value:
+    """A factor of the weights as one of the result."""
+    shape = (factor.type.elements,) if node.op.name == "MatMul" else (factor.type.elements, 1, 1)
+    return graph.add("Reshape", [factor], {"shape": shape}, name=node.name).output
 
 
 def _sees_single_pixels(node: Node) -> bool:

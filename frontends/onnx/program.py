@@ -10,6 +10,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from bnnc.errors import ModelError
 from bnnc.frontends.onnx.functions import Inliner, graph_tensors, refuse_duplicates
+from bnnc.frontends.onnx.masks import read_masks
 from bnnc.frontends.onnx.nodes import OnnxNode, Tensor
 from bnnc.frontends.onnx.text import listing, quote
 
@@ -53,7 +54,8 @@ def flatten(model: ModelProto, native: Callable[[str, str], bool]) -> Program:
         raise ModelError("the graph has no outputs")
     inliner = Inliner(model, {*listed, *initializers}, native)
     outputs = [info.name for info in graph.output]
-    nodes = arrange(inliner.nodes(), {*listed, *initializers}, outputs)
+    nodes = read_masks(inliner.nodes(), set(listed).difference(initializers))
+    nodes = arrange(nodes, {*listed, *initializers}, outputs)
     return Program(
         inputs=[info for info in graph.input if info.name not in initializers],
         outputs=list(graph.output),

@@ -209,6 +209,45 @@ def test_a_failing_compiler_leaves_a_good_library_alone(library: Path, model: Pa
     assert library.read_bytes() == before
 
 
+def _checked(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], folder: Path) -> Any:
+    """Compile a model from x [1, 16] to y; what verification says."""
+    tensors = [onnx.numpy_helper.from_array(a, name) for name, a in constants.items()]
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 16])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph(nodes, "small", [x], [y], tensors)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    session = bnnc.compile(model, folder / "small.so")
+    feeds = samples(session.info["inputs"], session.info["metadata"], 1, 0)
+    return verify(compiler.reference_graph(model)[0], session, feeds)
+
+
+def test_a_float_dense_layer_whose_result_is_read_twice_compiles(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    node = onnx.helper.make_node
+    nodes = [
+        node("MatMul", ["x", "w"], ["z"]),
+        node("Sign", ["z"], ["s"]),
+        node("MatMul", ["s", "signs"], ["p"]),
+        node("ReduceMean", ["z"], ["mean"], axes=[1]),
+        node("Mul", ["p", "mean"], ["y"]),
+    ]
+    w = rng.standard_normal((16, 16)).astype(np.float32)
+    assert _checked(nodes, {"w": w, "signs": np.sign(w[:, :8])}, tmp_path).good
+
+
+def test_numbers_without_an_axis_are_verified(tmp_path: Path) -> None:
+    node = onnx.helper.make_node
+    nodes = [
+        node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        node("Exp", ["mean"], ["scale"]),
+        node("Mul", ["x", "scale"], ["y"]),
+    ]
+    result = _checked(nodes, {}, tmp_path)
+    assert result.good and {"mean", "y"} <= {check.name for check in result.checks}
+
+
 @pytest.mark.parametrize("model_id", ["q3", "rn50-2"])
 def test_real_pictures_run_end_to_end(model_id: str, shared_data: Path, tmp_path: Path) -> None:
     from bnnc.detect.pictures import read_picture

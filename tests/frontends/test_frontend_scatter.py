@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from onnx_models import (
 )
 
 from bnnc.errors import ModelError, UnsupportedError
+from bnnc.ir.domains import Domains
 
 
 @few
@@ -156,3 +158,96 @@ def test_decoding_with_topk_and_gathers() -> None:
     outputs = ["best", "class", "boxes", "again"]
     model = model_of(nodes, inputs, outputs, constants, opset=17)
     assert_agrees(model, {"heat": normal(1, 1, 3, 4, 6), "size": normal(2, 1, 2, 4, 6)})
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("count", [1, 2])
+def test_scatter_elements_with_few_computed_indices(axis: int, count: int) -> None:
+    x = normal(1, 3, 4, 5)
+    index = np.argsort(normal(2, 3, 4, 5), axis).take(range(count), axis)
+    index = np.where(normal(3, *index.shape) < 0, index - x.shape[axis], index)
+    graph = assert_node_agrees(
+        "ScatterElements", [x, index, normal(4, *index.shape)], {"axis": axis}, opset=18
+    )
+    assert ops_of(graph).count("Where") == 2 * count
+
+
+def test_a_one_hot_code_of_the_largest_is_two_valued() -> None:
+    """What exporters make of ``torch.zeros_like(x).scatter_(1, x.argmax(1, True), 1.0)``."""
+    node = helper.make_node
+    nodes = [
+        node("ArgMax", ["x"], ["index"], axis=1),
+        node("ScatterElements", ["zeros", "index", "ones"], ["y"], axis=1),
+    ]
+    constants = {
+        "zeros": np.zeros((2, 3, 4), np.float32),
+        "ones": np.ones((2, 1, 4), np.float32),
+    }
+    x = normal(1, 2, 3, 4)
+    model = model_of(nodes, [info("x", shape=x.shape)], [info("y")], constants, opset=17)
+    graph = assert_agrees(model, {"x": x})
+    assert Domains(graph).distinct(graph.outputs[0]).tolist() == [0, 1]
+
+
+# ---- under a mask --------------------------------------------------------------------------------
+
+
+def assigned(mask: np.ndarray | None, number: np.ndarray) -> onnx.ModelProto:
+    """``x[mask] = number`` as torch's newer exporter writes it: where x is negative, if no mask is
+    given."""
+    node = helper.make_node
+    nodes = [
+        node("Less", ["x", "zero"], ["computed"]),
+        node("NonZero", ["mask" if mask is not None else "computed"], ["positions"]),
+        node("Transpose", ["positions"], ["indices"], perm=[1, 0]),
+        node("Shape", ["indices"], ["sizes"]),
+        node("Gather", ["sizes", "first"], ["count"]),
+        node("Expand", ["number", "count"], ["many"]),
+        node("Reshape", ["many", "flat"], ["updates"]),
+        node("ScatterND", ["x", "indices", "updates"], ["y"], "assign"),
+    ]
+    constants = {
+        "zero": np.zeros((), np.float32),
+        "first": np.zeros(1, np.int64),
+        "flat": np.array([-1]),
+        "number": number,
+    }
+    if mask is not None:
+        constants["mask"] = mask
+    return model_of(nodes, [info("x", shape=(1, 2, 3, 4))], [info("y")], constants, opset=17)
+
+
+def test_a_number_assigned_under_a_mask_is_chosen_by_it() -> None:
+    graph = assert_agrees(assigned(None, np.float32(-1)), {"x": normal(1, 1, 2, 3, 4)})
+    assert ops_of(graph)[-1] == "Where"
+
+
+def test_a_sign_whose_zeros_are_assigned_takes_two_values() -> None:
+    """What torch's newer exporter makes of ``y = x.sign(); y[y == 0] = 1``."""
+    node = helper.make_node
+    nodes = [
+        node("Sign", ["x"], ["s"]),
+        node("Equal", ["s", "zero"], ["mask"]),
+        node("NonZero", ["mask"], ["positions"]),
+        node("Transpose", ["positions"], ["indices"], perm=[1, 0]),
+        node("Shape", ["indices"], ["sizes"]),
+        node("Gather", ["sizes", "first"], ["count"]),
+        node("Expand", ["one", "count"], ["updates"]),
+        node("ScatterND", ["s", "indices", "updates"], ["y"]),
+    ]
+    constants = {"zero": np.float32(0), "one": np.float32(1), "first": np.zeros(1, np.int64)}
+    x = np.where(np.arange(24) % 5, normal(1, 24), 0).astype(np.float32).reshape(1, 2, 3, 4)
+    model = model_of(nodes, [info("x", shape=x.shape)], [info("y")], constants, opset=17)
+    graph = assert_agrees(model, {"x": x})
+    assert Domains(graph).distinct(graph.outputs[0]).tolist() == [-1, 1]
+
+
+def test_a_fixed_mask_takes_a_number_for_each_element() -> None:
+    mask = np.arange(24).reshape(1, 2, 3, 4) % 3 == 0
+    assert_agrees(assigned(mask, normal(2, 8)), {"x": normal(1, 1, 2, 3, 4)})
+
+
+def test_several_numbers_under_a_mask_are_refused() -> None:
+    message = "assign: ScatterND under a mask that is computed takes one number, not 8"
+    with pytest.raises(UnsupportedError, match=message):
+        load(assigned(None, normal(2, 8)))

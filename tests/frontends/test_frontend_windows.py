@@ -23,6 +23,7 @@ from onnx_models import (
 )
 
 from bnnc.errors import ModelError, UnsupportedError
+from bnnc.ir.binary import part_of, verdicts
 
 AUTO_PADS = ["SAME_UPPER", "SAME_LOWER", "VALID"]
 
@@ -170,13 +171,68 @@ def test_pools_over_three_axes_that_reach_along_two(
     assert_node_agrees(op, [normal(1, 2, 3, 5, 6, 7)], attrs)
 
 
-@pytest.mark.parametrize("op", ["Conv", "MaxPool"])
-def test_windows_over_three_axes_are_refused(op: str) -> None:
-    fixed = {1: normal(2, 1, 1, 2, 2, 2)} if op == "Conv" else {}
-    attrs = {"kernel_shape": [2, 2, 2]}
-    model, _ = one_node(op, [normal(1, 1, 1, 4, 4, 4)], attrs, fixed=fixed)
-    with pytest.raises(UnsupportedError, match=f"y0: {op} over 3 axes is not supported"):
+@few
+@given(data=st.data(), group=st.integers(1, 2), seed=seeds)
+def test_conv_over_three_axes(data: st.DataObject, group: int, seed: int) -> None:
+    case = data.draw(windows(3))
+    x = normal(seed, 2, 2 * group, *case["size"])
+    w = normal(seed + 1, 3 * group, 2, *case["attrs"]["kernel_shape"])
+    bias = {2: normal(seed + 2, 3 * group)} if data.draw(st.booleans()) else {}
+    attrs = case["attrs"] | {"group": group}
+    assert_node_agrees("Conv", [x], attrs, fixed={1: w, **bias}, tolerance=1e-4)
+
+
+@few
+@given(op=st.sampled_from(["AveragePool", "MaxPool"]), data=st.data(), seed=seeds)
+def test_pools_over_three_axes(op: str, data: st.DataObject, seed: int) -> None:
+    case = data.draw(windows(3, dilated=False))
+    attrs = case["attrs"]
+    if op == "AveragePool":
+        attrs["count_include_pad"] = data.draw(st.integers(0, 1))
+    assert_node_agrees(op, [normal(seed, 1, 2, *case["size"])], attrs, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "attrs", "message"),
+    [
+        (2, {}, "has a kernel of 3x1x1 that meets but padding, or is too large"),
+        (1, {"pads": [4, 0, 0, 4, 0, 0], "strides": [5, 1, 1]}, "that meets but padding"),
+    ],
+)
+def test_conv_over_three_axes_that_reads_nothing_is_refused(
+    depth: int, attrs: dict[str, Any], message: str
+) -> None:
+    fixed = {1: normal(2, 1, 1, 3, 1, 1)}
+    model, _ = one_node("Conv", [normal(1, 1, 1, depth, 4, 4)], attrs, fixed=fixed)
+    with pytest.raises(ModelError, match=message):
         load(model)
+
+
+def test_a_kernel_of_many_slices_is_refused() -> None:
+    fixed = {1: normal(2, 1, 1, 65, 1, 1)}
+    model, _ = one_node("Conv", [normal(1, 1, 1, 65, 4, 4)], {}, fixed=fixed)
+    with pytest.raises(UnsupportedError, match="y0: Conv of 65 slices is not supported; 64 at"):
+        load(model)
+
+
+def test_transposed_convolutions_over_three_axes_are_refused() -> None:
+    fixed = {1: normal(2, 1, 1, 2, 2, 2)}
+    model, _ = one_node("ConvTranspose", [normal(1, 1, 1, 4, 4, 4)], {}, fixed=fixed)
+    with pytest.raises(UnsupportedError, match="y0: ConvTranspose over 3 axes is not supported"):
+        load(model)
+
+
+def test_a_binary_convolution_over_three_axes_stays_binary() -> None:
+    nodes = [
+        helper.make_node("Sign", ["x"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["y"], "conv", pads=[1] * 6, strides=[2, 1, 1]),
+    ]
+    x, w = normal(1, 1, 4, 5, 6, 7), np.sign(normal(2, 8, 4, 3, 3, 3))
+    graph = load(model_of(nodes, [info("x", shape=x.shape)], ["y"], {"w": w}))
+    passes = verdicts(graph, sign_zero=1)
+    assert len(passes) == 3
+    assert len({part_of(node, verdict) for node, verdict in passes.items()}) == 1
+    assert all(verdict.binary for verdict in passes.values())
 
 
 @pytest.mark.parametrize(

@@ -605,6 +605,22 @@ SCALES: dict[str, tuple[tuple[int, ...], Callable[[Net], Value]]] = {
         (5, 16),
         lambda n: n("MatMul", _scaled(n, (1,)), n.signs(16, 6) * 0.5, n.normal(6)),
     ),
+    "of a channel, before a depthwise convolution": (
+        (2, 8, 6, 6),
+        lambda n: n("Conv", _scaled(n, (2, 3)), n.signs(8, 1, 3, 3), n.normal(8), group=8),
+    ),
+    "of the weights": (
+        (1, 8, 6, 6),
+        lambda n: n("Conv", n.sign(n.x), _scaled_weights(n, 8, (8, 8, 3, 3)), n.normal(8)),
+    ),
+    "of the weights of a dense layer": (
+        (1, 8),
+        lambda n: n("MatMul", n.sign(n.x), _scaled_weights(n, 8, (8, 8)), n.normal(8)),
+    ),
+    "of both": (
+        (1, 8, 6, 6),
+        lambda n: n("Conv", _scaled(n, (1, 2, 3)), _scaled_weights(n, 8, (8, 8, 3, 3))),
+    ),
     "divided by, and a constant": (
         (2, 8, 6, 6),
         lambda n: n(
@@ -622,6 +638,14 @@ def _mean(net: Net, axes: tuple[int, ...]) -> Value:
 
 def _scaled(net: Net, axes: tuple[int, ...]) -> Value:
     return net("Mul", net.sign(net.x), _mean(net, axes))
+
+
+def _scaled_weights(net: Net, outputs: int, shape: tuple[int, ...]) -> Value:
+    """Signs times a gate of each output channel, the last axis of two, else the first."""
+    axes = tuple(axis for axis in range(len(net.x.shape)) if axis != 1)
+    gate = net("Sigmoid", net("ReduceMean", net.x, axes=axes, keepdims=False))
+    sides = (1, outputs) if len(shape) == 2 else (outputs, 1, 1, 1)
+    return net("Mul", net.signs(*shape), net("Reshape", gate, shape=sides))
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -642,6 +666,7 @@ def test_a_scale_of_all_that_is_added_up_moves_behind_the_product(name: str) -> 
         lambda n: n("Conv", _scaled(n, (2, 3)), n.signs(4, 8, 1, 1)),
         lambda n: n("Conv", _scaled(n, (1, 2, 3)), n.normal(4, 8, 1, 1)),
         lambda n: n("Conv", n("Mul", n("Relu", n.x), _mean(n, (1, 2, 3))), n.signs(4, 8, 1, 1)),
+        lambda n: n("Conv", _scaled(n, (2, 3)), n.signs(16, 1, 3, 3), group=8),
     ],
 )
 def test_other_scales_stay(form: Callable[[Net], Value]) -> None:

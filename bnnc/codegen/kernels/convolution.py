@@ -232,7 +232,7 @@ def _matmul_sizes(node: Node) -> tuple[int, int, int, int, int, int] | None:
 
 
 def _matmul_fits(node: Node) -> bool:
-    bias, columns = node.optional(2), node.output.shape[-1:]
+    bias, columns = node.optional(2), node.outputs[0].shape[-1:]
     return _matmul_sizes(node) is not None and (
         bias is None or (bias.is_constant and bias.shape[-1:] == columns == (bias.type.elements,))
     )

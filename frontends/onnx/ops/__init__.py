@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bnnc.frontends.onnx.call import Importer
+from bnnc.frontends.onnx.masks import ASSIGN, DOMAIN
 from bnnc.frontends.onnx.ops.constant import CONSTANT
 from bnnc.frontends.onnx.ops.control import CONTROL
 from bnnc.frontends.onnx.ops.convolution import CONVOLUTION
@@ -23,7 +24,7 @@ from bnnc.frontends.onnx.ops.qonnx_layers import CHANNELS_LAST, QONNX_LAYERS
 from bnnc.frontends.onnx.ops.quantization import QUANTIZATION
 from bnnc.frontends.onnx.ops.reduction import REDUCTION
 from bnnc.frontends.onnx.ops.resize import RESIZE
-from bnnc.frontends.onnx.ops.scatter import SCATTER
+from bnnc.frontends.onnx.ops.scatter import SCATTER, assign_masked
 from bnnc.frontends.onnx.ops.sequence import SEQUENCE
 from bnnc.frontends.onnx.ops.shape import SHAPE
 
@@ -56,6 +57,7 @@ DOMAINS: Mapping[str, Mapping[str, Importer]] = {
     "onnx.brevitas": QONNX,
     "com.microsoft": MICROSOFT,
     "org.openvinotoolkit": OPENVINO,
+    DOMAIN: {ASSIGN: assign_masked},
 }
 """The tables by domain."""
 

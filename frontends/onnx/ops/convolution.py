@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial, reduce
+
 from bnnc.frontends.onnx.call import Call, Importer
-from bnnc.frontends.onnx.ops.windows import LARGEST, on_planes, read_windows
+from bnnc.frontends.onnx.ops.movement import cut
+from bnnc.frontends.onnx.ops.windows import LARGEST, on_planes, read_volume, read_windows
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+
+_MOST_SLICES = 64
+"""Of three axes, a kernel is no longer along the first: there is a convolution for each entry."""
 
 
 def _check_weights(call: Call, x: Value, w: Value) -> None:
@@ -34,6 +40,8 @@ def _conv(call: Call) -> Value:
 def conv_of(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
     """A convolution of these operands, with the node's attributes."""
     _check_weights(call, x, w)
+    if len(x.shape) == 5:
+        return _over_volume(call, x, w, bias)
     windows = read_windows(call, x, w.shape[2:])
     operands = [_on_plane(call, w)]
     if bias is not None:
@@ -45,6 +53,63 @@ def conv_of(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
         "group": call.attr_int("group", 1),
     }
     return on_planes(call, x, lambda plane: call.add("Conv", plane, *operands, **attrs))
+
+
+def _over_volume(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
+    """A convolution over D, H and W: those over H and W with each slice of the weights, added up.
+
+    What a slice would meet in the padding along D it leaves out instead, so that binary layers
+    stay binary.
+    """
+    plane, along = read_volume(call, x, w.shape[2:])
+    slices, stride, dilation = along.kernel[0], along.strides[0], along.dilations[0]
+    if slices > _MOST_SLICES:
+        raise call.unsupported(f"of {slices} slices is not supported; {_MOST_SLICES} at most are")
+    before, _, after, _ = along.explicit_pads()
+    depth = (x.shape[2] + before + after - along.extents[0]) // stride + 1
+    attrs = {
+        "strides": plane.strides,
+        "pads": plane.explicit_pads(),
+        "dilations": plane.dilations,
+        "group": call.attr_int("group", 1),
+    }
+    frames = call.transpose(x, (0, 2, 1, 3, 4))
+    parts = []
+    for number in range(slices):
+        offset = number * dilation - before
+        first, last = max(-(offset // stride), 0), (x.shape[2] - 1 - offset) // stride
+        last = min(last, depth - 1)
+        if first <= last:
+            met = _every(call, frames, offset + first * stride, offset + last * stride, stride)
+            weights = call.reshape(cut(call, w, 2, number, number + 1), w.shape[:2] + w.shape[3:])
+            y = call.add("Conv", call.reshape(met, _joined(met.shape)), weights, **attrs)
+            y = call.reshape(y, (*met.shape[:2], *y.shape[1:]))
+            parts.append(_placed(call, y, first, depth))
+    if not parts:
+        raise call.error(
+            f"has a kernel of {dims(w.shape[2:])} that meets but padding, or is too large for "
+            f"{dims(x.shape)}"
+        )
+    y = call.transpose(reduce(partial(call.add, "Add"), parts), (0, 2, 1, 3, 4))
+    return y if bias is None else call.add("Add", y, call.reshape(bias, (*bias.shape, 1, 1, 1)))
+
+
+def _every(call: Call, x: Value, first: int, last: int, step: int) -> Value:
+    """Every ``step``-th entry of ``x`` along axis 1."""
+    ends, steps = (last + 1,), (step,)
+    return call.add("Slice", x, starts=(first,), ends=ends, axes=(1,), steps=steps)
+
+
+def _joined(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Its first two axes as one."""
+    return (shape[0] * shape[1], *shape[2:])
+
+
+def _placed(call: Call, x: Value, first: int, size: int) -> Value:
+    """``x`` between zeros along axis 1, which then has ``size`` entries."""
+    behind = size - first - x.shape[1]
+    pads = (0, first, 0, 0, 0, 0, behind, 0, 0, 0)
+    return call.add("Pad", x, pads=pads) if first or behind else x
 
 
 def _conv_transpose(call: Call) -> Value:

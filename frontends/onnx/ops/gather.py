@@ -42,7 +42,7 @@ def _gather_elements(call: Call) -> Value:
     grid = np.indices(index.shape, sparse=True)
     base = sum(grid[number] * strides[number] for number in range(rank) if number != axis)
     base = np.asarray(base, np.int64).reshape((1,) * rank if rank == 1 else np.shape(base))
-    flat = call.add("Mul", _from_front(call, index, x.shape[axis]), call.like(index, strides[axis]))
+    flat = call.add("Mul", from_front(call, index, x.shape[axis]), call.like(index, strides[axis]))
     flat = call.add("Add", flat, call.constant(base))
     return call.add("Gather", call.reshape(x, (x.type.elements,)), flat, axis=0)
 
@@ -55,7 +55,7 @@ def _before_expand(value: Value) -> Value:
     return value
 
 
-def _from_front(call: Call, index: Value, size: int) -> Value:
+def from_front(call: Call, index: Value, size: int) -> Value:
     """Indices with negative ones counted from the front."""
     if index.data is not None and index.type.elements and index.data.min() >= 0:
         return index
@@ -75,7 +75,7 @@ def _gather_nd(call: Call) -> Value:
     flat: Value | None = None
     for axis in range(count):
         part = cut(call, index, len(index.shape) - 1, axis, axis + 1)
-        part = _from_front(call, call.reshape(part, index.shape[:-1]), x.shape[batch + axis])
+        part = from_front(call, call.reshape(part, index.shape[:-1]), x.shape[batch + axis])
         stride = math.prod(x.shape[batch + axis + 1 : end])
         if stride != 1:
             part = call.add("Mul", part, call.like(part, stride))
@@ -101,7 +101,7 @@ def _one_hot(call: Call) -> Value:
     axis = call.axis(call.attr_int("axis", -1), rank)
     index = call.reshape(index, (*index.shape[:axis], 1, *index.shape[axis:]))
     count = np.arange(depth, dtype=np.int64).reshape(depth, *(1 for _ in range(rank - axis - 1)))
-    chosen = call.add("Equal", _from_front(call, index, depth), call.constant(count))
+    chosen = call.add("Equal", from_front(call, index, depth), call.constant(count))
     off, on = (call.reshape(cut(call, values, 0, i, i + 1), ()) for i in (0, 1))
     return call.add("Where", chosen, on, off)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from bnnc.frontends.onnx.call import Call, Importer
-from bnnc.frontends.onnx.ops.windows import Windows, on_planes, read_windows
+from bnnc.frontends.onnx.ops.windows import Windows, on_planes, read_passes, read_windows
 from bnnc.ir.graph import Value
 
 _Pads = tuple[int, int, int, int]
@@ -33,15 +35,15 @@ def _and_beyond(pads: _Pads, beyond: tuple[int, int]) -> _Pads:
 
 def _max_pool(call: Call) -> list[Value | None]:
     x = call.input(0)
-    windows = read_windows(call, x, call.attr_ints("kernel_shape"), most=3)
-    attrs = {
-        "kernel": windows.kernel,
-        "strides": windows.strides,
-        "pads": _and_beyond(*_pool_pads(call, windows)),
-        "dilations": windows.dilations,
-    }
-    wide = call.narrow_as_float(x)
-    y = on_planes(call, wide, lambda plane: call.add("MaxPool", plane, **attrs), windows.aside)
+    y = call.narrow_as_float(x)
+    for windows in read_passes(call, x, call.attr_ints("kernel_shape")):
+        attrs = {
+            "kernel": windows.kernel,
+            "strides": windows.strides,
+            "pads": _and_beyond(*_pool_pads(call, windows)),
+            "dilations": windows.dilations,
+        }
+        y = on_planes(call, y, partial(call.add, "MaxPool", **attrs), windows.aside)
     return [call.cast(y, x.dtype), None]
 
 
@@ -51,29 +53,30 @@ def _average_pool(call: Call) -> Value:
 
 def average_pool(call: Call, x: Value) -> Value:
     """Cells that ``ceil_mode`` adds never count; padded ones count if ``count_include_pad``."""
-    windows = read_windows(call, x, call.attr_ints("kernel_shape"), most=3)
+    for windows in read_passes(call, x, call.attr_ints("kernel_shape")):
+        average = partial(_average, call, windows)
+        x = on_planes(call, x, average, windows.aside)
+    return x
+
+
+def _average(call: Call, windows: Windows, plane: Value) -> Value:
     pads, beyond = _pool_pads(call, windows)
-    include = call.attr_flag("count_include_pad") and any(pads)
-
-    def apply(plane: Value) -> Value:
-        around, counted = pads, include
-        if include and (any(beyond) or windows.dilations != (1, 1)):
-            top, left, bottom, right = pads
-            plane = call.add("Pad", plane, pads=(0, 0, top, left, 0, 0, bottom, right))
-            around, counted = (0, 0, 0, 0), False
-        around = _and_beyond(around, beyond)
-        if windows.dilations != (1, 1):
-            return _dilated_average(call, plane, windows, around)
-        return call.add(
-            "AveragePool",
-            plane,
-            kernel=windows.kernel,
-            strides=windows.strides,
-            pads=around,
-            count_include_pad=counted,
-        )
-
-    return on_planes(call, x, apply, windows.aside)
+    counted = call.attr_flag("count_include_pad") and any(pads)
+    if counted and (any(beyond) or windows.dilations != (1, 1)):
+        top, left, bottom, right = pads
+        plane = call.add("Pad", plane, pads=(0, 0, top, left, 0, 0, bottom, right))
+        pads, counted = (0, 0, 0, 0), False
+    pads = _and_beyond(pads, beyond)
+    if windows.dilations != (1, 1):
+        return _dilated_average(call, plane, windows, pads)
+    return call.add(
+        "AveragePool",
+        plane,
+        kernel=windows.kernel,
+        strides=windows.strides,
+        pads=pads,
+        count_include_pad=counted,
+    )
 
 
 def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Value:

@@ -1,5 +1,6 @@
 """ScatterND and ScatterElements, with fixed indices: where an element comes from is known, so that
-they are a Concat where a box is replaced, and a Gather elsewhere."""
+they are a Concat where a box is replaced, and a Gather elsewhere. A mask, or a few indices along an
+axis, may be computed in the run: then Where chooses."""
 
 from __future__ import annotations
 
@@ -7,12 +8,18 @@ import math
 
 import numpy as np
 
+from bnnc.errors import ModelError, UnsupportedError
 from bnnc.frontends.onnx.call import Call, Importer
+from bnnc.frontends.onnx.ops.gather import from_front
 from bnnc.frontends.onnx.ops.movement import cut
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
+from bnnc.ir.types import DType
 
 _COMBINE = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}
+_MOST_COMPUTED = 16
+"""Indices along an axis that may depend on the input."""
+
 _LARGEST = 2**24
 """No tensor of more elements is scattered into: the table of origins would be too large."""
 
@@ -37,8 +44,11 @@ def _scatter_nd(call: Call) -> Value:
 
 def _scatter_elements(call: Call) -> Value:
     """x[i, index[i, j, k], k] = updates[i, j, k] for axis 1, and so on."""
-    x, index, updates = call.input(0), call.array(1, "indices"), call.input(2)
+    x, updates = call.input(0), call.input(2)
     axis = call.axis(call.attr_int("axis", 0), len(x.shape))
+    if _replaces_few(call, axis):
+        return _where_indexed(call, axis)
+    index = call.array(1, "indices")
     inside = len(index.shape) == len(x.shape) and all(
         size <= most
         for number, (size, most) in enumerate(zip(index.shape, x.shape))
@@ -53,6 +63,40 @@ def _scatter_elements(call: Call) -> Value:
     grid = list(np.indices(index.shape))
     grid[axis] = _from_front(call, index, np.array(x.shape[axis]))
     return _replace(call, x, updates, np.ravel_multi_index(tuple(grid), x.shape).reshape(-1))
+
+
+def _replaces_few(call: Call, axis: int) -> bool:
+    """Whether indices computed in the run replace few elements of each row along ``axis``."""
+    x, index, updates = (call.input(slot).shape for slot in range(3))
+    few = index == updates and len(index) == len(x) and index[axis] <= _MOST_COMPUTED
+    others = index[:axis] + index[axis + 1 :] == x[:axis] + x[axis + 1 :]
+    replaces = call.attr_string("reduction", "none") == "none"
+    return few and others and replaces and not call.input(1).is_constant
+
+
+def _where_indexed(call: Call, axis: int) -> Value:
+    """One choice for each index: what a one-hot code of the largest is made by."""
+    x, index, updates = call.input(0), call.cast(call.input(1), DType.I64), call.input(2)
+    size, behind = x.shape[axis], len(x.shape) - axis - 1
+    count = call.constant(np.arange(size, dtype=np.int64).reshape(size, *(1,) * behind))
+    for number in range(index.shape[axis]):
+        place, update = (cut(call, value, axis, number, number + 1) for value in (index, updates))
+        x = call.add("Where", call.add("Equal", from_front(call, place, size), count), update, x)
+    return x
+
+
+def assign_masked(call: Call) -> Value:
+    """``x[mask] = number``, where the mask covers x's leading axes."""
+    x, mask, number = call.input(0), call.cast(call.input(1), DType.BOOL), call.input(2)
+    if number.type.elements != 1:
+        found = dims(number.shape)
+        raise UnsupportedError(
+            f"ScatterND under a mask that is computed takes one number, not {found}"
+        )
+    if mask.shape != x.shape[: len(mask.shape)] or number.dtype is not x.dtype:
+        raise ModelError(f"ScatterND has a mask of {dims(mask.shape)} for {dims(x.shape)}")
+    whole = call.reshape(mask, mask.shape + (1,) * (len(x.shape) - len(mask.shape)))
+    return call.add("Where", whole, call.reshape(number, ()), x)
 
 
 def _refuse_large(call: Call, x: Value) -> None:

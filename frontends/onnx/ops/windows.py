@@ -1,14 +1,14 @@
 """What convolutions and pools share: windows over one or two axes, and how they are padded.
 
 The IR knows windows over H and W only. An operator on (N, C, L) works on (N, C, 1, L); the
-helpers here add the missing leading entries. One on (N, C, D, H, W) works on planes if its windows
-are one element wide along an axis: torch writes its normalisation across channels as such a pool.
+helpers here add the missing leading entries. Windows over (D, H, W) are windows along D and windows
+over H and W: of a pool, one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from bnnc.frontends.onnx.call import Call
@@ -33,7 +33,7 @@ class Windows:
         dilations: along H and W.
         pads: (top, left, bottom, right) as the model gives them, None where ``auto_pad`` decides.
         auto_pad: ``NOTSET``, ``SAME_UPPER``, ``SAME_LOWER`` or ``VALID``.
-        aside: of three axes, D, H and W, those that are no axes of the windows.
+        aside: of three axes, D, H and W, those that are not the windows': none, D, or H and W.
     """
 
     sizes: tuple[int, int]
@@ -49,6 +49,11 @@ class Windows:
         """How far a window reaches along H and W."""
         (kh, kw), (dh, dw) = self.kernel, self.dilations
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
+
+    @property
+    def single(self) -> bool:
+        """Whether each window is one element, and each element has one."""
+        return self.kernel == self.strides == (1, 1) and not any(self.pads)
 
     @property
     def same(self) -> bool:
@@ -76,14 +81,46 @@ class Windows:
         return self.pads
 
 
-def read_windows(call: Call, x: Value, kernel: Sequence[int], most: int = 2) -> Windows:
-    """The windows of a node on ``x`` of shape (N, C, L), (N, C, H, W) or, if ``most`` is 3,
-    (N, C, D, H, W).
+def read_windows(call: Call, x: Value, kernel: Sequence[int]) -> Windows:
+    """The windows of a node on ``x`` of shape (N, C, L) or (N, C, H, W).
 
     Raises:
         ModelError: if an attribute has the wrong length or a value out of range.
         UnsupportedError: for windows that extend over more than two axes.
     """
+    return _windows(*_read_sides(call, x, kernel, most=2))
+
+
+def read_volume(call: Call, x: Value, kernel: Sequence[int]) -> tuple[Windows, Windows]:
+    """The windows of a node on ``x`` of shape (N, C, D, H, W): over H and W, and along D, as over
+    columns of width 1.
+
+    Raises:
+        ModelError: as :func:`read_windows`.
+    """
+    (depth, *plane), auto_pad = _read_sides(call, x, kernel, most=3)
+    along = _windows([depth, (1, 1, 1, 1, 0, 0)], auto_pad)
+    return replace(_windows(plane, auto_pad), aside=(0,)), replace(along, aside=(1, 2))
+
+
+def read_passes(call: Call, x: Value, kernel: Sequence[int]) -> list[Windows]:
+    """The windows of a pool, which may as well go over H and W first and then along D.
+
+    Raises:
+        ModelError: as :func:`read_windows`.
+    """
+    if len(x.shape) != 5:
+        return [read_windows(call, x, kernel)]
+    passes = read_volume(call, x, kernel)
+    return [windows for windows in passes if not windows.single] or [passes[0]]
+
+
+_Side = tuple[int, int, int, int, int, int]
+"""Along one axis: the input's size, kernel, stride, dilation, pads before and after."""
+
+
+def _read_sides(call: Call, x: Value, kernel: Sequence[int], most: int) -> tuple[list[_Side], str]:
+    """What the attributes say of each axis, and ``auto_pad``."""
     axes = len(x.shape) - 2
     if axes > most:
         raise call.unsupported(f"over {axes} axes is not supported; one or two are")
@@ -106,29 +143,21 @@ def read_windows(call: Call, x: Value, kernel: Sequence[int], most: int = 2) -> 
     ones, zeros = [1] * axes, [0] * 2 * axes
     pads = call.attr_ints("pads", zeros) if auto_pad == "NOTSET" else zeros
     pads = numbers("pads", 0, pads, 2 * axes)
-    entries = [
-        list(entry)
-        for entry in zip(
-            x.shape[2:],
-            numbers("kernel", 1, kernel),
-            numbers("strides", 1, call.attr_ints("strides", ones)),
-            numbers("dilations", 1, call.attr_ints("dilations", ones)),
-            pads[:axes],
-            pads[axes:],
-        )
-    ]
-    aside: tuple[int, ...] = ()
-    if axes == 3:
-        aside = tuple(axis for axis, entry in enumerate(entries) if entry[1:] == [1, 1, 1, 0, 0])
-        if not aside:
-            raise call.unsupported("over 3 axes is not supported; one or two are")
-        aside = aside[-2:] if aside[-2:] == (1, 2) else aside[:1]
-        entries = [entry for axis, entry in enumerate(entries) if axis not in aside]
-        if len(aside) == 2:
-            entries.append([x.shape[3] * x.shape[4], 1, 1, 1, 0, 0])
-    (h, w) = ([[1, 1, 1, 1, 0, 0], *entries])[-2:]
+    sides = zip(
+        x.shape[2:],
+        numbers("kernel", 1, kernel),
+        numbers("strides", 1, call.attr_ints("strides", ones)),
+        numbers("dilations", 1, call.attr_ints("dilations", ones)),
+        pads[:axes],
+        pads[axes:],
+    )
+    return list(sides), auto_pad
+
+
+def _windows(sides: Sequence[_Side], auto_pad: str) -> Windows:
+    (h, w) = ([(1, 1, 1, 1, 0, 0), *sides])[-2:]
     size, wide, strides, dilations, before, after = zip(h, w)
-    return Windows(size, wide, strides, dilations, (*before, *after), auto_pad, aside)
+    return Windows(size, wide, strides, dilations, (*before, *after), auto_pad)
 
 
 def on_planes(
@@ -137,7 +166,8 @@ def on_planes(
     """``apply`` on ``x`` as (N, C, H, W); the result has as many axes as ``x``.
 
     Args:
-        aside: of ``x``'s axes D, H and W, if it has those, the ones that windows leave alone.
+        aside: of ``x``'s axes D, H and W, if it has those, the ones that windows leave alone: D, or
+            H and W.
     """
     if len(x.shape) == 4:
         return apply(x)
@@ -146,13 +176,9 @@ def on_planes(
         y = apply(call.reshape(x, (batch, channels, 1, length)))
         return call.reshape(y, (*y.shape[:2], y.shape[3]))
     batch, channels, *volume = x.shape
+    depth, *plane = volume
     if len(aside) == 2:
-        depth, *plane = volume
         y = apply(call.reshape(x, (batch, channels, depth, prod(plane))))
         return call.reshape(y, (batch, channels, y.shape[2], *plane))
-    (alone,) = aside
-    order = (alone, *(axis for axis in range(3) if axis != alone))
-    moved = call.transpose(x, (0, 1, *(2 + axis for axis in order)))
-    y = apply(call.reshape(moved, (batch, channels * volume[alone], *moved.shape[3:])))
-    y = call.reshape(y, (batch, channels, volume[alone], *y.shape[2:]))
-    return call.transpose(y, (0, 1, *(2 + order.index(axis) for axis in range(3))))
+    y = apply(call.reshape(x, (batch, channels * depth, *plane)))
+    return call.reshape(y, (batch, channels, depth, *y.shape[2:]))
