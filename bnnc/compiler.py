@@ -82,6 +82,7 @@ def build(
 ) -> Compilation:
     """Compile a model and report on it. Arguments and errors are those of :func:`compile`."""
     start = time.perf_counter()
+    _keep_model(model, output)
     with _naming(model):
         graph, report = reference_graph(
             model,
@@ -182,6 +183,23 @@ def _is_torch_module(model: object) -> bool:
         kind.__module__.startswith("torch.nn") and kind.__name__ == "Module"
         for kind in type(model).__mro__
     )
+
+
+def _keep_model(model: Model, output: str | os.PathLike[str]) -> None:
+    """A model must not be replaced by its own library.
+
+    Raises:
+        InputError: if it would be.
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        if os.path.samefile(model, output):
+            raise InputError(
+                "is the model itself, which the library would replace",
+                file=output,
+                hint="give -o another name",
+            )
 
 
 def _require_binary(report: passes.Report) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bnnc.errors import InputError
+from bnnc.errors import InputError, printable
 from bnnc.runtime import InferenceSession
 
 _PAUSE = 0.003
@@ -94,6 +94,25 @@ def onnxruntime_session(model: str | os.PathLike[str], threads: int | None = Non
     except Exception as error:  # onnxruntime raises classes of its own, one for each status code
         text = (str(error).splitlines() or [""])[0]
         raise InputError(f"onnxruntime does not take the model: {text}", file=model) from None
+
+
+def onnxruntime_run(
+    session: Any, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+) -> list[np.ndarray]:
+    """What a session of :func:`onnxruntime_session` gives for ``feeds``.
+
+    Raises:
+        InputError: if onnxruntime refuses them.
+    """
+    try:
+        found: list[np.ndarray] = session.run(outputs, dict(feeds))
+    except Exception as error:  # onnxruntime raises classes of its own, one for each status code
+        text = printable((str(error).splitlines() or [""])[0], 200)
+        raise InputError(
+            f"onnxruntime cannot run its model: {text}",
+            hint="is it the model that was compiled?",
+        ) from None
+    return found
 
 
 def onnxruntime_title() -> str:

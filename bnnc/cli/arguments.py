@@ -84,6 +84,14 @@ def positive(text: str) -> int:
     return number
 
 
+def seed(text: str) -> int:
+    """A number from 0 on that fits what draws random numbers."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 2^63 - 1")
+    return number
+
+
 def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     """``input=1x3x512x512``."""
     name, equals, sizes = text.rpartition("=")

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         if args.against is not None:
             rival = bench.onnxruntime_session(args.against, session.threads)
             given = bench.fitted(feeds, rival)
-            contestants[bench.onnxruntime_title()] = lambda: rival.run(None, given)
+            contestants[bench.onnxruntime_title()] = lambda: bench.onnxruntime_run(rival, given)
         timings = bench.alternate(contestants, rounds=args.rounds, progress=progress)
     ratio = timings[0].median / timings[-1].median if len(timings) > 1 else None
     if args.json:

@@ -36,11 +36,16 @@ def read_array(path: Path) -> np.ndarray:
     """
     import numpy as np
 
+    from bnnc.runtime.elf import open_regular
+
     try:
-        array = np.load(path, allow_pickle=False)
+        with open_regular(path) as file:
+            array = np.load(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or 'cut short'}", file=path) from None
-    except (ValueError, EOFError, SyntaxError):
+    except MemoryError:
+        raise InputError("claims to hold more numbers than fit into memory", file=path) from None
+    except Exception:  # numpy's readers raise whatever they stumble over
         raise InputError("is no array of numpy's (.npy)", file=path) from None
     if not isinstance(array, np.ndarray):
         raise InputError("holds several arrays (.npz); one .npy is expected", file=path)
@@ -78,8 +83,13 @@ def fresh_file(path: Path) -> Iterator[Path]:
     """A file beside ``path``, of the same suffix, that takes its place if all goes well.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if it cannot be written, or something that is no file has its place: a folder,
+            or a device, which a rename would destroy.
     """
+    if path.is_dir():
+        raise InputError("is a folder; name a file to write", file=path)
+    if path.exists() and not path.is_file():
+        raise InputError("is not an ordinary file", file=path)
     fresh = path.with_name(f".{path.stem[:100]}.{os.getpid()}.new{path.suffix}")
     try:
         yield fresh

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="random inputs to check with, where none is given (default: 1)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
+    parser.add_argument(
+        "--seed", type=arguments.seed, default=0, help="of the random inputs (default: 0)"
+    )
     parser.add_argument(
         "--no-end-to-end",
         action="store_true",
@@ -90,7 +92,7 @@ def _rivals(
     model: Path, graph: Graph, input_u8: bool
 ) -> dict[str, Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]]:
     """Ways to run the whole model elsewhere."""
-    from bnnc.analysis.bench import onnxruntime_session
+    from bnnc.analysis.bench import onnxruntime_run, onnxruntime_session
     from bnnc.ir import interpreter
     from bnnc.passes.input_u8 import normalisation
 
@@ -112,7 +114,7 @@ def _rivals(
         return rivals
     names = {tensor.name for tensor in session.get_inputs()}
     if names == {value.name for value in graph.inputs}:
-        rivals["onnxruntime"] = lambda feeds: session.run(
-            graph.output_names, normalised(feeds) if input_u8 else dict(feeds)
+        rivals["onnxruntime"] = lambda feeds: onnxruntime_run(
+            session, normalised(feeds) if input_u8 else feeds, graph.output_names
         )
     return rivals

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="height and width (default: the network's own)",
     )
     export.add_argument("--classes", type=arguments.positive, metavar="N", help="default: 20")
-    export.add_argument("--seed", type=int, help="of the weights (default: 0)")
+    export.add_argument("--seed", type=arguments.seed, help="of the weights (default: 0)")
     export.add_argument(
         "--compact",
         action="store_true",

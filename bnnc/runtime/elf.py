@@ -6,8 +6,10 @@ Offsets and field names are those of the ELF-64 specification.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
+import stat
 import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -40,6 +42,24 @@ def host_machine() -> str:
     return _ALIASES.get(machine, machine)
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read it, but no pipe or device, which may have no end, nor ever a beginning.
+
+    Raises:
+        OSError: if it cannot be opened, or is none.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - it is for the caller to close
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is not an ordinary file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def model_prefix(path: Path, machine: str | None = None) -> str:
     """Check that ``path`` is a whole library for ``machine`` and return its symbols' prefix.
 
@@ -52,7 +72,7 @@ def model_prefix(path: Path, machine: str | None = None) -> str:
             or holds no compiled model (or several).
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             symbols = _defined_symbols(file, path, machine or host_machine())
     except OSError as error:
         raise LibraryError(f"cannot be read: {error.strerror}", file=path) from None

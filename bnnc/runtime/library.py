@@ -19,7 +19,7 @@ from typing import Any
 import cffi
 
 from bnnc.errors import InputError, LibraryError, printable
-from bnnc.runtime.elf import MAGIC, model_prefix
+from bnnc.runtime.elf import MAGIC, model_prefix, open_regular
 
 ABI_VERSION = 2
 DTYPES = {
@@ -120,7 +120,7 @@ def is_library(path: str | os.PathLike[str]) -> bool:
         InputError: if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=path) from None

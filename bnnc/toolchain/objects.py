@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,11 @@ from bnnc.toolchain.compilers import Compiler
 
 _KEPT = 12
 """Sets of objects kept; older ones go when a new one comes."""
+
+_UNFINISHED = "new-"
+"""What folders of sets being made begin with; one that is a day old belongs to a killed build."""
+
+_DAY = 24 * 3600
 
 
 def runtime_objects(compiler: Compiler, flags: Sequence[str], scratch: Path) -> list[Path]:
@@ -47,7 +53,7 @@ def runtime_objects(compiler: Compiler, flags: Sequence[str], scratch: Path) -> 
     with contextlib.ExitStack() as stack:
         if home is not None:
             temporary = tempfile.TemporaryDirectory(
-                prefix="new-", dir=cache, ignore_cleanup_errors=True
+                prefix=_UNFINISHED, dir=cache, ignore_cleanup_errors=True
             )
             work = Path(stack.enter_context(temporary))
         else:
@@ -116,6 +122,10 @@ def _forget_old(home: Path) -> None:
         except OSError:
             return 0.0
 
-    sets = [p for p in home.parent.iterdir() if p != home and not p.name.startswith("new-")]
-    for path in sorted(sets, key=age, reverse=True)[_KEPT - 1 :]:
+    others = [path for path in home.parent.iterdir() if path != home]
+    sets = [path for path in others if not path.name.startswith(_UNFINISHED)]
+    old = sorted(sets, key=age, reverse=True)[_KEPT - 1 :]
+    yesterday = time.time() - _DAY
+    old += [p for p in others if p.name.startswith(_UNFINISHED) and age(p) < yesterday]
+    for path in old:
         shutil.rmtree(path, ignore_errors=True)

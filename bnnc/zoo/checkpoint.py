@@ -6,6 +6,7 @@ A checkpoint holds plain values and tensors only, so that reading one runs no co
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import tempfile
@@ -83,6 +84,8 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     }
     beside = None
     try:
+        if target.exists() and not target.is_file():  # a rename would destroy a device
+            raise OSError(errno.EINVAL, "it is not an ordinary file")
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
             torch.save(content, beside)
             beside.flush()

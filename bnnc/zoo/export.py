@@ -106,6 +106,8 @@ def write(
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target.exists() and not target.is_file():  # a rename would destroy a device
+            raise OSError(errno.EINVAL, "it is not an ordinary file")
         # Opened before the work, so that a hopeless place is known at once.
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
             proto = to_onnx(model, height, width, labels=labels, name=name, compact=compact)

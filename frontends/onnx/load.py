@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from bnnc.errors import BnncError, ModelError, UnsupportedError
@@ -130,7 +131,8 @@ def _importer(node: OnnxNode) -> Importer | None:
 def _import_all(nodes: Sequence[OnnxNode], builder: Builder) -> None:
     for node, importer in zip(nodes, _importers(nodes)):
         try:
-            _import(node, importer, builder)
+            with np.errstate(all="ignore"):  # a model's numbers overflow without our telling
+                _import(node, importer, builder)
         except BnncError as error:
             raise error.at(node=node.title) from None
         builder.release(node.reads)

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -15,6 +16,9 @@ from bnnc.errors import ModelError
 
 PROTOBUF_LIMIT = 2**31 - 1
 """No protobuf message is larger; models with more weights keep them in external files."""
+
+MAX_TEXTS = 3_000_000
+"""No model has more names: thirty for each of as many nodes as are read."""
 
 _OTHER_FORMATS = (
     (0, b"PK\x03\x04", "a zip archive, perhaps a PyTorch checkpoint"),
@@ -111,9 +115,12 @@ def _with_graph(source: Source) -> Source:
         raise ModelError("holds no graph", hint="is it an ONNX model?")
     if not (model.graph.node or model.graph.output):
         raise ModelError("the graph is empty")
+    texts = _texts(model)
     # protobuf hands out a string that is not valid UTF-8 as bytes
-    if not all(isinstance(text, str) for text in _texts(model)):
+    if not all(isinstance(text, str) for text in islice(texts, MAX_TEXTS)):
         raise ModelError("a name in it is not valid UTF-8")
+    if next(texts, None) is not None:
+        raise ModelError(f"holds more than {MAX_TEXTS} names, empty ones counted")
     return source
 
 

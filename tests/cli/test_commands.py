@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -171,11 +172,86 @@ def test_run_tells_a_wrong_input(
     assert ran.code == 1 and message in ran.err and ran.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+def npy(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nonsense",
+        b"\x93NUMPY\x01\x00v\x00{'descr'",
+        b"PK\x03\x04 a zip archive cut short",
+        npy(b"(" * 9000 + b"\n"),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999, 9999)}\n"),
+    ],
+)
 def test_run_tells_a_damaged_array(bnnc, library: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.npy").write_bytes(content)
     ran = bnnc("run", library, "--input", f"x={tmp_path / 'bad.npy'}")
     assert ran.code == 1 and "bad.npy" in ran.err and ran.err.count("\n") == 1
+
+
+def test_a_pipe_is_no_array_and_no_library(bnnc, library: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for ran in (
+        bnnc("run", library, "--input", f"x={pipe}"),
+        bnnc("run", pipe),
+        bnnc("stats", pipe),
+    ):
+        assert ran.code == 1 and "not an ordinary file" in ran.err and ran.err.count("\n") == 1
+
+
+def test_what_is_no_file_is_not_replaced(bnnc, library: Path, x_file: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for ran in (
+        bnnc("run", library, "--input", f"x={x_file}", "-o", pipe),
+        bnnc("stats", library, "--html", pipe),
+    ):
+        assert ran.code == 1 and "is not an ordinary file" in ran.err
+    assert pipe.is_fifo() and set(tmp_path.iterdir()) == {pipe, x_file}
+
+
+@pytest.mark.parametrize("place", [".", "/", ""])
+def test_a_folder_is_no_place_for_outputs(bnnc, library: Path, x_file: Path, place: str) -> None:
+    ran = bnnc("run", library, "--input", f"x={x_file}", "-o", place)
+    assert ran.code == 1 and "is a folder; name a file to write" in ran.err
+
+
+@pytest.mark.parametrize("name", ["tiny.onnx", "link.so"])
+def test_a_model_is_not_replaced_by_its_library(
+    bnnc, model: Path, tmp_path: Path, name: str
+) -> None:
+    own = tmp_path / "tiny.onnx"
+    own.write_bytes(model.read_bytes())
+    (tmp_path / "link.so").symlink_to(own)
+    ran = bnnc("compile", own, "-o", tmp_path / name)
+    assert ran.code == 1 and f"{name}: is the model itself" in ran.err
+    assert own.read_bytes() == model.read_bytes()
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63)])
+def test_a_seed_that_no_generator_takes_is_wrong_usage(
+    bnnc, model: Path, library: Path, seed: str
+) -> None:
+    assert bnnc("verify", model, library, "--seed", seed).code == 2
+
+
+def test_bench_tells_that_onnxruntime_refuses_the_input(
+    bnnc, model: Path, library: Path, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    other = onnx.load(model)
+    for value in (*other.graph.input, *other.graph.output):
+        value.type.tensor_type.shape.dim[2].dim_value += 1
+    onnx.save(other, tmp_path / "other.onnx")
+    ran = bnnc("bench", library, "--against", tmp_path / "other.onnx", "--rounds", "1")
+    assert ran.code == 1 and "is it the model that was compiled?" in ran.err
+    assert ran.err.count("\n") == 1
 
 
 def test_run_never_unpickles(bnnc, library: Path, tmp_path: Path) -> None:

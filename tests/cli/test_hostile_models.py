@@ -166,6 +166,12 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: model([node("Resize", ["x", "", "", "s"], ["y"])], {"s": ints(1, 3, 2**31 - 1, 8)}),
         "cannot make 2147483647 of axis 2",
     ),
+    "scale": (
+        lambda: model(
+            [node("Resize", ["x", "", "s"], ["y"])], {"s": np.array([1, 1, 3e38, 1], np.float32)}
+        ),
+        "scales axis 2 of 8 by",
+    ),
     "sparse": (sparse, "more than 2^31"),
     "no kernel": (
         lambda: model(

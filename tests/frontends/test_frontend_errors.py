@@ -16,6 +16,7 @@ from onnx import AttributeProto, TensorProto, helper
 from onnx_models import info, load, model_of, normal, one_node, told
 
 from bnnc.errors import BnncError, ModelError, UnsupportedError
+from bnnc.frontends.onnx import reader
 
 X = [info("x", shape=[1, 2, 4, 4])]
 
@@ -113,6 +114,14 @@ def test_errors_name_file_and_node(tmp_path: Path) -> None:
     assert refusal(path) == (
         f"{path}: stem: Conv has strides [0, 0]; needs 2 numbers of at least 1"
     )
+
+
+def test_more_names_than_any_model_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_TEXTS", 1000)
+    model = sound_model()
+    assert load(model).outputs
+    model.metadata_props.extend([onnx.StringStringEntryProto()] * 500)
+    assert refusal(model) == "holds more than 1000 names, empty ones counted"
 
 
 def test_a_name_that_is_no_text() -> None:

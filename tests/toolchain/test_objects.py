@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,17 @@ def test_old_objects_are_forgotten(runtime: Path, tmp_path: Path) -> None:
 
 def test_the_runtime_of_this_installation_is_found() -> None:
     assert {path.name for path in runtime_sources.files()} >= {"bnnc.h", "kernel.h", "pool.c"}
+
+
+def test_what_a_killed_build_left_is_forgotten_after_a_day(runtime: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "bnnc" / "objects"
+    killed, running = cache / "new-killed", cache / "new-running"
+    for folder in (killed, running):
+        folder.mkdir(parents=True)
+    long_ago = time.time() - 2 * objects._DAY
+    os.utime(killed, (long_ago, long_ago))
+    objects.runtime_objects(find(resolve("native")), ["-O1"], tmp_path)
+    assert running.is_dir() and not killed.exists()
 
 
 def test_a_damaged_installation_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
