@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnnc.ir import levels as sets
-from bnnc.ir.bounds import UNKNOWN, Real, bounds, by_type, hull, interval
+from bnnc.ir.bounds import SUMMING, UNKNOWN, Real, bounds, by_type, hull, interval, sums
 from bnnc.ir.epilogue import steps_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.op import Flow
@@ -141,6 +141,8 @@ class Domains:
         elif node.op.name in ("ArgMax", "ArgMin"):
             axis = node.attrs["axis"]
             domain = Real(0, node.operand(0).shape[axis] - 1, step=1)
+        elif node.op.name in SUMMING and value.dtype.is_float:
+            domain = sums(_interval(domains[0]))
         else:
             domain = UNKNOWN
         self._found[value] = _settled(value, domain)
@@ -358,4 +360,4 @@ def _joined(
     return np.stack(sets.compress_alike(list(np.concatenate(parts, axis=1 + axis))))
 
 
-assert all(name in OPS for name in (*_COMPARISONS, *_CHOOSING))
+assert all(name in OPS for name in (*_COMPARISONS, *_CHOOSING, *SUMMING))
