@@ -42,6 +42,9 @@ _ROUNDING = ("Round", "Floor", "Ceil", "Sign")
 _ON_GRID = ("Relu", "Clip", "Neg", "Abs", "Cast", "Add", "Sub", "Max", "Min", "Where")
 """Ops that keep to the grid that all of their operands lie on."""
 
+SUMMING = ("AveragePool", "ReduceMean", "ReduceSum")
+"""Ops that add up an operand's elements, perhaps to divide by their number."""
+
 _FINEST = 2.0**-40
 _MOST_ENTRIES = 4096
 """Grids are looked for in constants of so many elements."""
@@ -53,6 +56,11 @@ def bounds(node: Node, operands: Sequence[Real]) -> Real:
     """Bounds of an elementwise op's result, where they are easily had, from its operands'."""
     found = _ends(node, operands)
     return replace(found, step=_step(node, operands))
+
+
+def sums(real: Real) -> Real:
+    """On which side of 0 sums of such numbers lie: rounding moves none to the other."""
+    return Real(-math.inf if real.low < 0 else 0.0, math.inf if real.high > 0 else 0.0)
 
 
 def by_type(kind: DType, real: Real) -> Real:

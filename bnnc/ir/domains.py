@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnnc.ir import levels as sets
-from bnnc.ir.bounds import UNKNOWN, Real, bounds, by_type, hull, interval
+from bnnc.ir.bounds import SUMMING, UNKNOWN, Real, bounds, by_type, hull, interval, sums
 from bnnc.ir.epilogue import steps_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.op import Flow
@@ -89,7 +89,8 @@ class Domains:
     """The domain of every value of a graph, as it is when this is made.
 
     Args:
-        sign_zero: what to take ONNX Sign's value at zero for: 0 as it is, or 1 or -1.
+        sign_zero: what to take ONNX Sign's value at zero for: 0 as it is, or 1 or -1 wherever a
+            zero is a single point among many; see :meth:`means_zero`.
         bounded: whether what lies between known bounds is compared within them alone.
     """
 
@@ -98,6 +99,7 @@ class Domains:
         self._bounded = bounded
         self._budget = MAX_BYTES
         self._found: dict[Value, Domain] = {}
+        self._means_zero: set[Node] = set()
         with np.errstate(all="ignore"):
             for node in graph.all_nodes():
                 self._visit(node)
@@ -113,6 +115,11 @@ class Domains:
             return None if found is None else sets.pool([found])
         return sets.pool([domain.array]) if isinstance(domain, Exact) else None
 
+    def means_zero(self, node: Node) -> bool:
+        """Whether ``node`` is a Sign of few values with 0 among them, as in the ternary
+        Sign(Sign(x + t) + Sign(x - t)): its zero is a value, and no accident to be settled."""
+        return node in self._means_zero
+
     # ---- one node -------------------------------------------------------------------------
 
     def _visit(self, node: Node) -> None:
@@ -121,6 +128,8 @@ class Domains:
             self._found.update((value, UNKNOWN) for value in node.outputs)
             return
         value = node.output
+        if node.op.name == "Sign" and _takes_zero(node.operand(0), domains[0]):
+            self._means_zero.add(node)
         if node.op.name == "Constant":
             domain: Domain = Exact(node.attrs["data"])
         elif domains and all(isinstance(d, Exact) for d in domains):
@@ -132,6 +141,8 @@ class Domains:
         elif node.op.name in ("ArgMax", "ArgMin"):
             axis = node.attrs["axis"]
             domain = Real(0, node.operand(0).shape[axis] - 1, step=1)
+        elif node.op.name in SUMMING and value.dtype.is_float:
+            domain = sums(_interval(domains[0]))
         else:
             domain = UNKNOWN
         self._found[value] = _settled(value, domain)
@@ -141,7 +152,8 @@ class Domains:
         return Exact(self._compute(node, arrays)) if self._budget >= 0 else UNKNOWN
 
     def _compute(self, node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        if node.op.name == "Sign" and node.attrs["zero"] == 0 and self._sign_zero:
+        settled = self._sign_zero and node not in self._means_zero
+        if settled and node.op.name == "Sign" and node.attrs["zero"] == 0:
             attrs = {"zero": self._sign_zero}
             node = Node(node.op, node.name, attrs, node.serial)
         (result,) = node.op.compute(node, arrays)
@@ -216,6 +228,18 @@ def _members(value: Value, arrays: Sequence[np.ndarray]) -> Domain:
 
 def _differ(states: Sequence[np.ndarray]) -> bool:
     return any((state != states[0]).any() for state in states[1:])
+
+
+def _takes_zero(x: Value, domain: Domain) -> bool:
+    """Whether 0 is one of the few values that were made ``x``'s, and not just what one point of a
+    real tensor gives. Weights are real tensors, whatever they happen to hold."""
+    if isinstance(domain, Finite):
+        states = domain.states
+        sides = states if domain.root.at is None else (states[BELOW], states[ABOVE])
+        return any(state is not None and bool((state == 0).any()) for state in sides)
+    if x.is_constant or not isinstance(domain, Exact) or (domain.array != 0).all():
+        return False
+    return sets.pool([domain.array]) is not None
 
 
 def _settled(value: Value, domain: Domain) -> Domain:
@@ -336,4 +360,4 @@ def _joined(
     return np.stack(sets.compress_alike(list(np.concatenate(parts, axis=1 + axis))))
 
 
-assert all(name in OPS for name in (*_COMPARISONS, *_CHOOSING))
+assert all(name in OPS for name in (*_COMPARISONS, *_CHOOSING, *SUMMING))

@@ -17,7 +17,8 @@ def resolve_sign_zero(graph: Graph, report: Report) -> int:
 
         x -> Sign(zero=0) -> Conv          x -> Sign(zero=1) -> Conv
 
-    Signs that decide nothing of the kind stay as they are. ``strict`` changes none.
+    Signs that decide nothing of the kind stay as they are, and so do those of few values with 0
+    among them. ``strict`` changes none.
     """
     zero = SIGN_ZERO[report.options.sign_zero]
     if zero == 0 or not any(node.op.name == "Sign" for node in graph.nodes()):
@@ -45,7 +46,7 @@ def _deciding_signs(domains: Domains, value: Value) -> Iterator[Node]:
         if node in seen:
             continue
         seen.add(node)
-        if node.op.name == "Sign" and node.attrs["zero"] == 0:
+        if node.op.name == "Sign" and node.attrs["zero"] == 0 and not domains.means_zero(node):
             operand = domains.of(node.operand(0))
             if not isinstance(operand, Exact) or (operand.array == 0).any():
                 yield node

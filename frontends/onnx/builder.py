@@ -21,6 +21,7 @@ from bnnc.frontends.onnx.program import Program
 from bnnc.frontends.onnx.tensors import MAX_FOLDED_BYTES, NARROW, sparse_to_array, to_array
 from bnnc.frontends.onnx.text import quote
 from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.levels import pool
 from bnnc.ir.ops import OPS
 
 MAX_FOLDED_WORK = 5 * 10**8
@@ -50,6 +51,7 @@ class Builder:
         self._values: dict[str, Value] = {}
         self._sequences: dict[str, TensorSequence] = {}
         self._attached: dict[Value, Value] = {}
+        self._folded: set[Value] = set()
         self._names = {name for node in program.nodes for name in node.outputs}
         self._names.update(program.initializers, (info.name for info in program.inputs))
         self._uses = Counter(name for node in program.nodes for name in node.reads)
@@ -170,7 +172,7 @@ class Builder:
     ) -> tuple[Value, ...] | None:
         """The results as constants, or None where computing them takes too long, or where passes
         have a say in them: in what Sign gives at zero, see ``resolve_sign_zero``."""
-        if op == "Sign" and _has_float_zeros(inputs[0]):
+        if op == "Sign" and _has_float_zeros(inputs[0]) and not self._is_few(inputs[0]):
             return None
         node = _detached(op, tuple(inputs), attrs, name)
         read = sum(value.type.bytes for value in inputs if value is not None)
@@ -182,7 +184,14 @@ class Builder:
         self.spend(written, read)
         self._work -= work
         arrays = compute(lambda: node.op.compute(node, [v.data if v else None for v in inputs]))
-        return tuple(self.constant(array, name) for array in arrays)
+        values = tuple(self.constant(array, name) for array in arrays)
+        self._folded.update(values)
+        return values
+
+    def _is_few(self, value: Value | None) -> bool:
+        """Whether the model makes few values of a constant: a zero among them is meant."""
+        data = None if value is None else value.data
+        return value in self._folded and data is not None and pool([data]) is not None
 
     def spend(self, written: int, read: int = 0) -> None:
         """Account for a constant of ``written`` bytes, computed from ``read`` bytes.

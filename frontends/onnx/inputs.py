@@ -82,7 +82,7 @@ def _dtype(info: ValueInfoProto) -> DType:
 
 
 def _declared_shape(info: ValueInfoProto) -> _Declared | None:
-    """As the model has it; None if it gives no shape at all."""
+    """As the model has it; None if it gives no shape at all. Some write an open size as -1."""
     _dtype(info)
     tensor = info.type.tensor_type
     if not tensor.HasField("shape"):
@@ -91,7 +91,7 @@ def _declared_shape(info: ValueInfoProto) -> _Declared | None:
     for dim in tensor.shape.dim:
         kind = dim.WhichOneof("value")
         if kind == "dim_value":
-            sizes.append(dim.dim_value)
+            sizes.append(None if dim.dim_value == -1 else dim.dim_value)
         else:
             sizes.append(dim.dim_param or None)
     return sizes

@@ -208,4 +208,4 @@ def _has_open_batch(info: ValueInfoProto, value: Value) -> bool:
     """Whether an output may have an item for each of the batch's: it has one, and the model does
     not say that it always has."""
     declared = info.type.tensor_type.shape.dim
-    return value.shape[:1] == (1,) and not (declared and declared[0].HasField("dim_value"))
+    return value.shape[:1] == (1,) and not (declared and declared[0].dim_value > 0)

@@ -125,3 +125,42 @@ def test_latent_weights_of_exactly_zero_follow_the_policy(tmp_path: Path) -> Non
         assert [v.binary for v in compilation.report.verdicts] == [binary]
         (found,) = bnnc.load(tmp_path / f"{policy}.so")(np.ones((1, CHANNELS, 3, 4), np.float32))
         np.testing.assert_array_equal(found, zero * (CHANNELS - 3) + 1)
+
+
+def ternary(w: Writer, x: str) -> str:
+    """As Larq has it: 0 between the thresholds."""
+    return w("Sign", w("Add", w("Sign", w("Add", x, 0.7)), w("Sign", w("Sub", x, 0.7))))
+
+
+TERNARY: dict[str, Form] = {
+    "Sign(Sign(x + t) + Sign(x - t))": ternary,
+    "Sign(Round(Clip(x)))": lambda w, x: w("Sign", w("Round", w("Clip", x, -1.0, 1.0))),
+    "Sign(Where(|x| > t, x > 0, 0))": lambda w, x: w(
+        "Sign",
+        w(
+            "Where",
+            w("Greater", w("Abs", x), 0.7),
+            w("Where", w("Greater", x, 0.0), 1.0, -1.0),
+            0.0,
+        ),
+    ),
+}
+"""Signs of few values: their zeros are what the model means."""
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", TERNARY)
+def test_a_zero_among_few_values_stays(name: str, policy: str, tmp_path: Path) -> None:
+    session, count = compiled(TERNARY[name], tmp_path, policy)
+    assert count == 0 and not session.info["layers"][-1]["binary"]
+    x = np.tile(np.float32([-2, -0.5, 0.2, 3]), (1, CHANNELS, 3, 1))
+    np.testing.assert_array_equal(session(x)[0][0, 0, 0], [-4, 0, 0, 4])
+
+
+def test_ternary_weights_stay_so(tmp_path: Path) -> None:
+    write = Writer()
+    x = write("Sign", write.input("x", 1, CHANNELS, 3, 4))
+    latent = np.random.default_rng(0).standard_normal((4, CHANNELS, 3, 3))
+    model = write.returns(write("Conv", x, ternary(write, write.constant(latent))))
+    compilation = compiler.build(model, tmp_path / "m.so")
+    assert [v.reason for v in compilation.report.verdicts] == ["its weights take 3 values"]

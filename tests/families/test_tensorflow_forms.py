@@ -56,7 +56,27 @@ def locally_connected(w: Writer) -> str:
     return w("Transpose", y, perm=[2, 0, 1, 3])
 
 
-FORMS: tuple[Callable[[Writer], str], ...] = (causal, one_padded, locally_connected)
+def framed(w: Writer) -> str:
+    """Concat puts the ones around: on the border the input takes one value, inside it takes two."""
+    x = ste_sign(w, w.input("x", 1, 8, 6, 5))
+    x = w("Concat", np.ones((1, 8, 1, 5)), x, np.ones((1, 8, 1, 5)), axis=2)
+    x = w("Concat", np.ones((1, 8, 8, 1)), x, np.ones((1, 8, 8, 1)), axis=3)
+    return w("Conv", x, signs(12, 8, 3, 3))
+
+
+def turned_by_place(w: Writer) -> str:
+    """Signs that are turned at some places, which differ between the channels."""
+    x = w("Mul", ste_sign(w, w.input("x", 1, 8, 6, 5)), signs(8, 6, 5))
+    return w("Conv", x, signs(12, 8, 3, 3), pads=[1, 1, 1, 1])
+
+
+FORMS: tuple[Callable[[Writer], str], ...] = (
+    causal,
+    one_padded,
+    locally_connected,
+    framed,
+    turned_by_place,
+)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -172,6 +172,10 @@ OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
     ),
     "Round(HardSigmoid(x))": (lambda m: m("Round", m("HardSigmoid", m.x)), (0, 1)),
     "Sign(Relu(x))": (lambda m: m("Sign", m("Relu", m.x)), (0, 1)),
+    "Sign(AveragePool(Relu(x)))": (
+        lambda m: m("Sign", m("AveragePool", m("Relu", m.x), kernel=(2, 2))),
+        (0, 1),
+    ),
     "|Sign(x)|": (lambda m: m("Abs", m("Sign", m.x)), (0, 1)),
     "x == 0": (lambda m: m.cast(m("Equal", m.x, 0)), (0, 1)),
     "1 - 2 * (x < 0), shifted": (
@@ -383,6 +387,10 @@ def test_bounds_are_not_invented_where_integers_wrap_or_division_has_a_pole() ->
     doubled = model.graph.add("Add", [pixels, pixels]).output
     real = Domains(model.graph).of(doubled)
     assert isinstance(real, Real) and (real.low, real.high) == (0, 255)
+    counts = model.graph.add_input("counts", TensorType(DType.I32, SHAPE))
+    summed = model("ReduceSum", model("Clip", counts, min=0, max=2**30), axes=(2,))
+    real = Domains(model.graph).of(summed)
+    assert isinstance(real, Real) and real.low < 0
 
 
 # ---- weights -------------------------------------------------------------------------------------

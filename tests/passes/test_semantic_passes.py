@@ -715,6 +715,15 @@ def test_several_matrices_are_the_groups_of_a_convolution(
     assert graph.outputs[0].name == "y"
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 3), (2, 4, 8, 1)])
+def test_several_matrices_on_the_left_are_groups_too(shape: tuple[int, ...]) -> None:
+    net = Net(*shape)
+    weights = net.signs(4, 5, 8) * net.rng.uniform(0.5, 1, (4, 5, 1))
+    graph = net.returns(net("MatMul", weights, net.sign(net.x), name="y"))
+    assert "Conv" in conformed(graph)
+    assert graph.outputs[0].name == "y"
+
+
 def test_matrices_that_meet_the_same_rows_are_told_of() -> None:
     net = Net(1, 3, 8)
     graph = net.returns(net("MatMul", net.sign(net.x), net.signs(4, 8, 5), name="y"))
@@ -722,10 +731,13 @@ def test_matrices_that_meet_the_same_rows_are_told_of() -> None:
     assert verdict.reason == "its weights have 3 axes" and verdict.candidate
 
 
+@pytest.mark.parametrize("several", [(), (1,)])
 @pytest.mark.parametrize("shape", [(8,), (8, 5), (2, 3, 8, 5)])
-def test_weights_on_the_left_go_to_the_right(shape: tuple[int, ...]) -> None:
+def test_weights_on_the_left_go_to_the_right(
+    shape: tuple[int, ...], several: tuple[int, ...]
+) -> None:
     net = Net(*shape)
-    graph = net.returns(net("MatMul", net.signs(6, 8), net.sign(net.x), name="y"))
+    graph = net.returns(net("MatMul", net.signs(*several, 6, 8), net.sign(net.x), name="y"))
     assert "MatMul" in conformed(graph)
     (product,) = (node for node in graph.nodes() if node.op.name == "MatMul")
     assert product.operand(1).shape == (8, 6)

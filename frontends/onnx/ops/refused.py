@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx
+
 _CUT = "end the model before it, at the tensors it reads, and do the rest outside"
 _STATIC = "export the model with fixed shapes, or run a simplifier that unrolls it"
 _STRINGS = "bnnc works on numbers only; do this outside the model"
@@ -37,7 +39,8 @@ def advice(domain: str, op: str) -> str:
     if op in _ADVICE:
         return _ADVICE[op]
     if domain == "":
-        return "export the model with an older opset, or without it"
+        unknown = "" if onnx.defs.has(op) else "its exporter seems to have left it as it was: "
+        return f"{unknown}export the model with an older opset, or without it"
     if domain == "ai.onnx.ml":
         return "bnnc compiles neural networks; do this outside the model"
     if domain == "com.microsoft" or domain.startswith("com.microsoft."):
