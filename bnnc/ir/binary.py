@@ -236,7 +236,7 @@ def _fault_of_both(node: Node, packing: Packing) -> _No | None:
 def data_slot(node: Node) -> int:
     """Where the activations of a product stand: behind constant weights in W @ x."""
     first, second = node.operand(0), node.operand(1)
-    behind = node.op.name == "MatMul" and len(first.shape) == 2 and first.is_constant
+    behind = node.op.name == "MatMul" and len(first.shape) > 1 and first.is_constant
     return 1 if behind and not second.is_constant else 0
 
 
@@ -258,9 +258,8 @@ def by_output(node: Node, array: np.ndarray) -> np.ndarray:
 
 def _has_matrices(node: Node) -> bool:
     """Whether the weights of a MatMul are a matrix, or one for each of the input's."""
-    x, w = node.operand(0).shape, node.operand(1).shape
-    if data_slot(node):
-        return True
+    slot = data_slot(node)
+    x, w = node.operand(slot).shape, node.operand(1 - slot).shape
     several = w[:-2]
     return len(w) > 1 and (math.prod(several) == 1 or several == x[-len(w) : -2])
 

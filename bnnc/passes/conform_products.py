@@ -20,6 +20,7 @@ def conform_products(graph: Graph, report: Report) -> int:
         [..., K] -> MatMul(w) -> y           [..., K] -> Reshape(rows, K) -> MatMul(w) -> Reshape
         W @ x [K, N]                         x -> Transpose -> MatMul(W') -> Transpose
         [..., P, M, K] -> MatMul([P, K, N])  [..., P * K, M, 1] -> Conv(group=P) -> [..., P, M, N]
+    [P, M, K] @ x [..., P, K, N]         [..., P * K, N, 1] -> Conv(group=P) -> [..., P, M, N]
     x -> ConvTranspose(stride s) -> y    x -> s * s Convs -> interleaved -> y
 
     Each of the s * s phases of a transposed convolution's output is a convolution of the input
@@ -39,10 +40,10 @@ def conform_products(graph: Graph, report: Report) -> int:
             continue
         if node.op.name == "ConvTranspose":
             value = _phased(graph, node)
+        elif prod(node.operand(1 - data_slot(node)).shape[:-2]) > 1:
+            value = _grouped(graph, node)
         elif data_slot(node) == 1:
             value = _swapped(graph, node)
-        elif prod(node.operand(1).shape[:-2]) > 1:
-            value = _grouped(graph, node)
         elif any(len(node.operand(slot).shape) != 2 for slot in (0, 1)):
             value = _flattened(graph, node)
         else:
@@ -82,23 +83,29 @@ def _flattened(graph: Graph, node: Node) -> Value:
 
 
 def _grouped(graph: Graph, node: Node) -> Value:
-    """Each matrix is a group of a convolution of 1x1; its pixels are the rows it multiplies."""
-    x, w = node.operand(0), node.operand(1)
-    groups = prod(w.shape[:-2])
-    (rows, depth), columns = x.shape[-2:], w.shape[-1]
-    batch = x.type.elements // (groups * rows * depth)
-    kernels = by_output(node, np.asarray(w.data)).reshape(-1, depth, 1, 1)
+    """Each matrix is a group of a convolution of 1x1; its pixels are the rows it multiplies, or the
+    columns that multiply it."""
+    slot = data_slot(node)
+    x, w = node.operand(slot), node.operand(1 - slot)
+    kernels = by_output(node, np.asarray(w.data))
+    groups, depth = prod(w.shape[:-2]), kernels.shape[1]
+    pixels = x.shape[-1 if slot else -2]
+    batch = x.type.elements // (groups * depth * pixels)
     chain = _Chain(graph, node, x)
-    chain("Reshape", shape=(batch, groups, rows, depth))("Transpose", perm=(0, 1, 3, 2))
-    chain("Reshape", shape=(batch, groups * depth, rows, 1))
-    chain("Conv", graph.constant(kernels, w.name), group=groups)
-    chain("Reshape", shape=(batch, groups, columns, rows))("Transpose", perm=(0, 1, 3, 2))
+    if slot == 0:
+        chain("Reshape", shape=(batch, groups, pixels, depth))("Transpose", perm=(0, 1, 3, 2))
+    chain("Reshape", shape=(batch, groups * depth, pixels, 1))
+    chain("Conv", graph.constant(kernels.reshape(-1, depth, 1, 1), w.name), group=groups)
+    if slot == 0:
+        chain("Reshape", shape=(batch, groups, len(kernels) // groups, pixels))
+        chain("Transpose", perm=(0, 1, 3, 2))
     return chain("Reshape", shape=node.output.shape).bias()
 
 
 def _swapped(graph: Graph, node: Node) -> Value:
     w, x = node.operand(0), node.operand(1)
-    turned = graph.constant(np.ascontiguousarray(np.asarray(w.data).T), w.name)
+    weights = by_output(node, np.asarray(w.data))
+    turned = graph.constant(np.ascontiguousarray(weights.T), w.name)
     rank = len(x.shape)
     chain = _Chain(graph, node, x)
     if rank == 1:
@@ -110,7 +117,7 @@ def _swapped(graph: Graph, node: Node) -> Value:
         chain("Reshape", shape=(prod(rows), x.shape[-2]))
     chain("MatMul", turned)
     if rank > 1:
-        chain("Reshape", shape=(*rows, w.shape[0]))("Transpose", perm=swap)
+        chain("Reshape", shape=(*rows, len(weights)))("Transpose", perm=swap)
     return chain("Reshape", shape=node.output.shape).bias()
 
 
