@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm, prod
+from math import lcm
 
 import numpy as np
 
@@ -118,16 +118,19 @@ class Packing:
 
 def two_values(domains: Domains, x: Value, axis: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The two finite values of each channel of ``x`` along ``axis``, float64 [C] ascending; None
-    if it does not take two that depend on nothing but the channel. A channel that is constant may
-    hold one of the two values of another."""
+    if some channel takes more. A channel that is constant may hold one of the two values of
+    another."""
     domain = domains.of(x)
     levels = domain.levels() if isinstance(domain, Finite) and x.dtype is DType.F32 else None
     if levels is None or len(levels) != 2 or not np.isfinite(levels).all():
         return None
     shaped = np.moveaxis(aligned(levels, len(x.shape)), 1 + axis % len(x.shape), -1)
-    if prod(shaped.shape[1:-1]) != 1:
+    # Constants beside signs are one number at each place, but two in all.
+    each = shaped.reshape(-1, shaped.shape[-1])
+    ends = np.stack([each.min(0), each.max(0)])
+    if ((each != ends[0]) & (each != ends[1])).any():
         return None
-    low, high = np.array(np.broadcast_to(shaped.reshape(2, -1), (2, x.shape[axis])), np.float64)
+    low, high = np.array(np.broadcast_to(ends, (2, x.shape[axis])), np.float64)
     varying = low < high
     for channel in np.flatnonzero(~varying):
         fitting = np.flatnonzero(varying & ((low == low[channel]) | (high == low[channel])))
