@@ -181,14 +181,15 @@ def _at_corners(node: Node, known: Sequence[Real]) -> Real:
     ends = [end for real in known for end in (real.low, real.high)]
     if not all(kind.is_float for kind in (*kinds, target)):
         # Integers wrap around and know no infinity.
-        if math.inf in map(abs, ends) or node.op.name == "Div":
+        if math.inf in map(abs, ends):
             return UNKNOWN
         if node.op.name != "Cast":
             kinds = [DType.F64] * len(kinds)
     found = []
     for corner in itertools.product(*((real.low, real.high) for real in known)):
         arrays = [np.array(end).astype(kind.numpy) for end, kind in zip(corner, kinds)]
-        found.append(float(node.op.compute(node, arrays)[0]))
+        end = float(node.op.compute(node, arrays)[0])
+        found.append(end if target.is_float or not math.isfinite(end) else float(math.trunc(end)))
     result = UNKNOWN if any(math.isnan(end) for end in found) else Real(min(found), max(found))
     return result if target.is_float or _fits(result, target) else UNKNOWN
 

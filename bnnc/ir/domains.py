@@ -143,6 +143,8 @@ class Domains:
             domain = Real(0, node.operand(0).shape[axis] - 1, step=1)
         elif node.op.name in SUMMING and value.dtype.is_float:
             domain = sums(_interval(domains[0]))
+        elif node.op.name == "Softmax":
+            domain = Real(0, 1)
         else:
             domain = UNKNOWN
         self._found[value] = _settled(value, domain)
@@ -185,6 +187,12 @@ class Domains:
             arrays[0] = sets.aligned(arrays[0][None], len(node.output.shape))[0]
         return sets.compress(self._compute(node, arrays))
 
+    def _of_integers(self, node: Node, real: Real) -> Domain:
+        """The signs of integers, which have no neighbours at zero but 1 and -1."""
+        low, high = (int(min(max(end, -1), 1)) for end in (real.low, real.high))
+        numbers = np.arange(low, high + 1).astype(node.output.dtype.numpy)
+        return _members(node.output, list(self._compute(node, [numbers])))
+
     def _of_reals(self, node: Node, domains: Sequence[Domain]) -> Domain:
         """A comparison with a constant makes the states."""
         slot = next(i for i, d in enumerate(domains) if isinstance(d, Real))
@@ -194,6 +202,8 @@ class Domains:
         assert isinstance(real, Real)
         if len(constants) < len(others):
             return bounds(node, [_interval(d) for d in domains])
+        if node.op.name == "Sign" and x.dtype.numpy.kind == "i":
+            return self._of_integers(node, real)
         at = _turning_point(node, x, constants)
         if at is not None:
             states = [
@@ -311,8 +321,8 @@ def _moved(node: Node, domains: Sequence[Domain]) -> Domain:
 
 
 def _fills(node: Node) -> Iterator[float]:
-    """What padding adds."""
-    if node.op.name == "Pad" and node.attrs["mode"] == "constant":
+    """What padding adds; one that only crops adds nothing."""
+    if node.op.name == "Pad" and node.attrs["mode"] == "constant" and max(node.attrs["pads"]) > 0:
         yield node.attrs["value"]
 
 
@@ -328,9 +338,7 @@ def _place_by_place(
     if all(math.prod(each.shape[1:]) == 1 for each in levels):
         return None
     if node.op.name in _CHOOSING:
-        # Within a channel every place takes the same values.
-        alike = node.op.name == "MaxPool" and math.prod(levels[0].shape[3:]) == 1
-        return levels[0] if alike else None
+        return _chosen(node, levels[0], len(shapes[0]))
     others = domains[len(known) :]
     fixed = [d.array for d in others if isinstance(d, Exact)]
     count = max(len(each) for each in levels)
@@ -344,6 +352,18 @@ def _place_by_place(
         ]
         moved.append(node.op.compute(node, [*arrays, *fixed])[0])
     return np.stack(sets.compress_alike(moved))
+
+
+def _chosen(node: Node, levels: np.ndarray, rank: int) -> np.ndarray | None:
+    """Levels that are alike wherever elements are chosen from."""
+    if node.op.name == "MaxPool":
+        return levels if math.prod(levels.shape[3:]) == 1 else None
+    if node.op.name == "TopK":
+        return None
+    axes = tuple(1 + axis % rank for axis in node.attrs["axes"])
+    if any(levels.shape[axis] > 1 for axis in axes):
+        return None
+    return levels if node.attrs["keepdims"] else levels.squeeze(axes)
 
 
 def _joined(

@@ -83,14 +83,13 @@ def _flattened(graph: Graph, node: Node) -> Value:
 
 
 def _grouped(graph: Graph, node: Node) -> Value:
-    """Each matrix is a group of a convolution of 1x1; its pixels are the rows, or behind the
-    weights the columns, that it multiplies."""
+    """Each matrix is a group of a convolution of 1x1; its pixels are the rows it multiplies, or the
+    columns that multiply it."""
     slot = data_slot(node)
     x, w = node.operand(slot), node.operand(1 - slot)
-    groups = prod(w.shape[:-2])
     kernels = by_output(node, np.asarray(w.data))
-    depth = kernels.shape[1]
-    pixels = x.type.elements // (prod(x.shape[:-2]) * depth)
+    groups, depth = prod(w.shape[:-2]), kernels.shape[1]
+    pixels = x.shape[-1 if slot else -2]
     batch = x.type.elements // (groups * depth * pixels)
     chain = _Chain(graph, node, x)
     if slot == 0:
@@ -105,8 +104,8 @@ def _grouped(graph: Graph, node: Node) -> Value:
 
 def _swapped(graph: Graph, node: Node) -> Value:
     w, x = node.operand(0), node.operand(1)
-    matrix = np.asarray(w.data).reshape(w.shape[-2:])
-    turned = graph.constant(np.ascontiguousarray(matrix.T), w.name)
+    weights = by_output(node, np.asarray(w.data))
+    turned = graph.constant(np.ascontiguousarray(weights.T), w.name)
     rank = len(x.shape)
     chain = _Chain(graph, node, x)
     if rank == 1:
@@ -118,7 +117,7 @@ def _swapped(graph: Graph, node: Node) -> Value:
         chain("Reshape", shape=(prod(rows), x.shape[-2]))
     chain("MatMul", turned)
     if rank > 1:
-        chain("Reshape", shape=(*rows, w.shape[-2]))("Transpose", perm=swap)
+        chain("Reshape", shape=(*rows, len(weights)))("Transpose", perm=swap)
     return chain("Reshape", shape=node.output.shape).bias()
 
 

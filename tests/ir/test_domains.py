@@ -122,6 +122,15 @@ BIPOLAR: dict[str, Form] = {
     "signs beside a channel of ones": lambda m: m(
         "Concat", m("Sign", m.x, zero=1), np.ones((2, 1, 4, 6)), axis=1
     ),
+    "signs beside a channel of other constant signs": lambda m: m(
+        "Concat", m("Sign", m.x, zero=1), np.resize([1, -1, -1], (2, 1, 4, 6)), axis=1
+    ),
+    "a Pad that only crops": lambda m: m(
+        "Pad", m("Sign", m.x, zero=1), pads=(0, 0, -1, 0, 0, 0, 0, -2)
+    ),
+    "the sign of integers": lambda m: m.cast(
+        m("Sign", m("Cast", m("Floor", m.x), to=DType.I32), zero=1)
+    ),
     "a product of unrelated signs": lambda m: m(
         "Mul", m("Sign", m.x, zero=1), m("Sign", m("Add", m.x, 1), zero=1)
     ),
@@ -164,6 +173,16 @@ OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
     ),
     "Floor(x) mod 2": (
         lambda m: m.cast(m("Mod", m("Cast", m("Floor", m.x), to=DType.I32), int32(2))),
+        (0, 1),
+    ),
+    "bytes divided by 128": (
+        lambda m: m.cast(
+            m("Div", m("Cast", m("Clip", m.x, min=0.0, max=255.0), to=DType.I32), int32(128))
+        ),
+        (0, 1),
+    ),
+    "Round(Softmax(x))": (
+        lambda m: m("Round", m("Softmax", m("Clip", m.x, min=-9.0, max=9.0), axis=1)),
         (0, 1),
     ),
     "integers between bounds": (
@@ -299,6 +318,15 @@ def test_onnx_sign_takes_three_values() -> None:
     assert found is not None and list(found) == [-1, 1]
 
 
+def test_the_sign_of_integers_takes_only_what_they_reach() -> None:
+    model = Model()
+    integers = model("Cast", model("Floor", model.x), to=DType.I32)
+    for operand, signs in ((integers, [-1, 0, 1]), (model("Relu", integers), [0, 1])):
+        value = model("Sign", operand)
+        found = Domains(model.graph).distinct(value)
+        assert found is not None and list(found) == signs
+
+
 def test_a_ternary_product_of_two_conditions_takes_three_values() -> None:
     model = Model()
     inside = model.cast(model("Greater", model("Abs", model.x), 0.5))
@@ -368,12 +396,16 @@ def test_batch_normalisation_of_a_sign_takes_two_values_in_each_channel() -> Non
         *(gamma, np.zeros(4), np.zeros(4), np.ones(4)),
         epsilon=0.0,
     )
-    pooled = model("MaxPool", value, kernel=(2, 2))
-    domain = Domains(model.graph).of(pooled)
-    assert isinstance(domain, Finite)
-    levels = domain.levels()
-    assert levels is not None
-    np.testing.assert_array_equal(levels.reshape(2, 4), [-abs(gamma), abs(gamma)])
+    for pooled in (
+        model("MaxPool", value, kernel=(2, 2)),
+        model("ReduceMax", value, axes=(3,)),
+        model("ReduceMin", value, axes=(-1, 2), keepdims=False),
+    ):
+        domain = Domains(model.graph).of(pooled)
+        assert isinstance(domain, Finite)
+        levels = domain.levels()
+        assert levels is not None
+        np.testing.assert_array_equal(levels.reshape(2, 4), [-abs(gamma), abs(gamma)])
 
 
 def test_bounds_are_not_invented_where_integers_wrap_or_division_has_a_pole() -> None:

@@ -743,6 +743,23 @@ def test_weights_on_the_left_go_to_the_right(
     assert product.operand(1).shape == (8, 6)
 
 
+def test_weights_on_the_left_with_an_axis_of_one_lose_it() -> None:
+    net = Net(2, 3, 8, 5)
+    graph = net.returns(net("MatMul", net.signs(1, 1, 6, 8), net.sign(net.x), name="y"))
+    assert "MatMul" in conformed(graph)
+
+
+@pytest.mark.parametrize(("shape", "several"), [((4, 8, 3), (4,)), ((2, 3, 2, 8, 1), (3, 2))])
+def test_several_matrices_on_the_left_are_the_groups_of_a_convolution(
+    shape: tuple[int, ...], several: tuple[int, ...]
+) -> None:
+    net = Net(*shape)
+    weights = net.signs(*several, 5, 8) * net.rng.uniform(0.5, 1, (*several, 5, 1))
+    graph = net.returns(net("MatMul", weights, net.sign(net.x), name="y"))
+    assert conformed(graph)[:3] == ["Sign", "Reshape", "Conv"]
+    assert graph.outputs[0].name == "y"
+
+
 @pytest.mark.parametrize("group", [1, 2])
 @pytest.mark.parametrize(
     ("kernel", "attrs", "convolutions"),
