@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from bnnc.ir.graph import Node
+from bnnc.ir.graph import Node, Value
 from bnnc.ir.ops import OPS
 from bnnc.ir.types import DType
 
@@ -169,10 +169,38 @@ def _ends(node: Node, known: Sequence[Real]) -> Real:
     if name == "Mod" and not node.attrs["fmod"] and all(real.whole for real in known):
         divisor = known[1]
         return Real(0, divisor.high - 1) if divisor.low == divisor.high > 0 else UNKNOWN
+    if (period := _divisor(node)) is not None and 0 < first.step <= period:
+        return Real(0, period - first.step)
     divides = name == "Div" and not known[1].low <= 0 <= known[1].high
     if name not in _MONOTONE and not divides:
         return UNKNOWN
     return _at_corners(node, known)
+
+
+def _divisor(node: Node) -> float | None:
+    """c where ``node`` is x - c * floor(x / c), the remainder, and c a power of two, 1 or more:
+    with other numbers, rounding may lead out of [0, c)."""
+    if node.op.name != "Sub":
+        return None
+    x, product = node.operand(0), node.operand(1).producer
+    for slot in (0, 1) if product.op.name == "Mul" else ():
+        floor, number = product.operand(slot).producer, _number(product.operand(1 - slot))
+        if floor.op.name != "Floor" or number is None or not _is_divisor(number):
+            continue
+        division = floor.operand(0).producer
+        if division.op.name == "Div" and division.operand(0) is x:
+            return number if _number(division.operand(1)) == number else None
+    return None
+
+
+def _is_divisor(number: float) -> bool:
+    return 1 <= number <= 1 / _FINEST and _is_power(number)
+
+
+def _number(value: Value) -> float | None:
+    """The only element of a constant."""
+    data = value.data
+    return float(data.reshape(())) if data is not None and data.size == 1 else None
 
 
 def _at_corners(node: Node, known: Sequence[Real]) -> Real:

@@ -136,6 +136,16 @@ BIPOLAR: dict[str, Form] = {
     ),
 }
 
+
+def _pixel(m: Model) -> Value:
+    return m("Round", m("Clip", m.x, min=0.0, max=255.0))
+
+
+def _remainder(m: Model, x: Value, divisor: float) -> Value:
+    """As torch writes x % divisor of floats."""
+    return m("Sub", x, m("Mul", m("Floor", m("Div", x, divisor)), divisor))
+
+
 OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
     "BipolarQuant with a scale": (
         lambda m: m("Mul", m("Where", m("GreaterOrEqual", m.x, 0), 1, -1), 0.3),
@@ -184,6 +194,14 @@ OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
     "Round(Softmax(x))": (
         lambda m: m("Round", m("Softmax", m("Clip", m.x, min=-9.0, max=9.0), axis=1)),
         (0, 1),
+    ),
+    "y - 2 * Floor(y / 2), a bit of an integer": (
+        lambda m: _remainder(m, m("Floor", m("Div", _pixel(m), 2)), 2),
+        (0, 1),
+    ),
+    "the remainder by 1 of halves": (
+        lambda m: _remainder(m, m("Div", _pixel(m), 2), 1),
+        (0, 0.5),
     ),
     "integers between bounds": (
         lambda m: m.cast(m("Min", m("Max", m("Cast", m.x, to=DType.I32), int32(0)), int32(1))),
@@ -377,6 +395,9 @@ def test_two_bit_quantisation_takes_four_values() -> None:
         lambda m: m("Add", m("Sign", m.x, zero=1), m.x),
         lambda m: m("AveragePool", m("Sign", m.x, zero=1), kernel=(2, 2)),
         lambda m: m("Round", m.x),
+        lambda m: _remainder(m, m.x, 2),
+        lambda m: _remainder(m, m("Round", m.x), 3),
+        lambda m: _remainder(m, m("Round", m.x), 0.5),
         lambda m: m("Where", m("Greater", m.x, 0), m.x, -1),
         lambda m: m("Concat", m("Sign", m.x, zero=1), m.x, axis=1),
     ],
