@@ -62,6 +62,21 @@ def test_sign_gives_at_zero_what_the_policy_says(policy: str, tmp_path: Path) ->
         np.testing.assert_array_equal(found[0, 0].reshape(-1), 4 * np.array(row(zero, nan)))
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_policy_holds_for_integers(policy: str, tmp_path: Path) -> None:
+    zero, changed, binary = POLICIES[policy]
+    integers, floats = onnx.TensorProto.INT32, onnx.TensorProto.FLOAT
+    session, count = compiled(
+        lambda w, x: w("Cast", w("Sign", w("Cast", x, to=integers)), to=floats), tmp_path, policy
+    )
+    assert count == changed
+    assert [layer["binary"] for layer in session.info["layers"][-1:]] == [binary]
+    numbers = np.resize(np.array([0, 1, -1, 5, -7], np.float32), (1, CHANNELS, 3, 4))
+    signs = np.where(numbers == 0, zero, np.sign(numbers))
+    expected = signs[0, :6].sum(0) - signs[0, 6:].sum(0)
+    np.testing.assert_array_equal(session(numbers)[0][0, 0], expected)
+
+
 FORMS: dict[str, tuple[Form, float, float]] = {
     "x >= 0": (lambda w, x: w("Where", w("GreaterOrEqual", x, 0.0), 1.0, -1.0), 1, -1),
     "x > 0": (lambda w, x: w("Where", w("Greater", x, 0.0), 1.0, -1.0), -1, -1),
