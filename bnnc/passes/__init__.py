@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from bnnc.ir.graph import Graph
 from bnnc.passes.cancel_detach import cancel_detach
 from bnnc.passes.compare_earlier import compare_earlier
@@ -84,7 +86,8 @@ def run(
     if dump_dir is not None and not behind_semantic:
         dump(graph, dump_dir / "00_import.onnx")
     for number, transform in enumerate(passes, first):
-        changes = transform(graph, report)
+        with np.errstate(all="ignore"):  # a model's weights may be NaN, infinite, anything
+            changes = transform(graph, report)
         graph.prune()
         graph.check()
         report.changes.append((transform.__name__, changes))

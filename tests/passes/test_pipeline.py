@@ -89,6 +89,18 @@ def test_every_binary_product_runs_on_bits(seed: int) -> None:
     assert not floats & set(binary)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("variance", [-1, np.nan, np.inf, 1e38])
+@pytest.mark.parametrize("scale", [np.nan, -np.inf, 3e38, 1e-45])
+def test_numbers_no_network_should_have_are_no_news(scale: float, variance: float) -> None:
+    net = Net(1, 4, 6, 6)
+    bits = net("Conv", net("Sign", net.x), scale * net.signs(4, 4, 3, 3))
+    four = [np.full(4, value, np.float32) for value in (scale, 1, np.inf, variance)]
+    graph = net.returns(net("Sign", net("BatchNormalization", bits, *four)))
+    run_passes(graph, SEMANTIC)
+    run_passes(graph, LOWERING)
+
+
 def test_lowering_twice_changes_nothing_more() -> None:
     graph = random_net(3)
     run_passes(graph, SEMANTIC)
