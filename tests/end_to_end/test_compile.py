@@ -248,6 +248,28 @@ def test_numbers_without_an_axis_are_verified(tmp_path: Path) -> None:
     assert result.good and {"mean", "y"} <= {check.name for check in result.checks}
 
 
+def test_few_values_that_are_scaled_with_a_rounding_are_verified(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """A sign behind BatchNormalization, which a float layer reads."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("GreaterOrEqual", ["x", "zero"], ["up"]),
+        node("Where", ["up", "one", "minus"], ["s"]),
+        node("BatchNormalization", ["s", "gamma", "beta", "mean", "variance"], ["scaled"]),
+        node("MatMul", ["scaled", "w"], ["y"]),
+    ]
+    vectors = {name: rng.normal(size=16) for name in ("gamma", "beta", "mean")}
+    numbers = {"zero": 0.0, "one": 1.0, "minus": -1.0}
+    constants = {
+        **{name: np.float32(number) for name, number in numbers.items()},
+        **{name: vector.astype(np.float32) for name, vector in vectors.items()},
+        "variance": rng.uniform(0.5, 2, 16).astype(np.float32),
+        "w": rng.standard_normal((16, 4)).astype(np.float32),
+    }
+    assert _checked(nodes, constants, tmp_path).good
+
+
 @pytest.mark.parametrize("model_id", ["q3", "rn50-2"])
 def test_real_pictures_run_end_to_end(model_id: str, shared_data: Path, tmp_path: Path) -> None:
     from bnnc.detect.pictures import read_picture
