@@ -3,7 +3,8 @@
 In a deep binary network one rounding difference flips a bit, and a flip grows. So nothing is
 compared end to end alone: every value that a run materialises is computed again on the reference
 graph from the nearest values upstream that *this run* materialised. Bits and integers must then be
-equal, and floats agree to ``TOLERANCE`` of their tensor's largest magnitude.
+equal, and floats agree to ``TOLERANCE`` of their tensor's largest magnitude. Few values that are
+stored as floats are decisions: each must be the one expected, but for such a rounding.
 
 Decisions about floats that moving them by ``TOLERANCE`` would change are counted: they are where
 two correct runs part. Such a bit may differ here in one case only: where the floats it is decided
@@ -300,23 +301,26 @@ def _magnitude(array: np.ndarray) -> float:
 def _differs(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Where decided values differ. Those that are stored as floats may have been scaled in another
     way, such as by a BatchNormalization that was folded: that rounds, but decides nothing."""
-    differs = found != expected
     if found.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            differs &= ~(np.abs(found - expected) <= TOLERANCE * _magnitude(expected))
-    return np.asarray(differs)
+        return np.asarray(_differences(found, expected) > TOLERANCE)
+    return np.asarray(found != expected)
 
 
 def _compare(found: np.ndarray, expected: np.ndarray) -> tuple[float, int]:
     """Largest relative difference, and how many elements differ by more than the tolerance."""
-    a, b = (array.astype(np.float64).reshape(-1) for array in (found, expected))
+    differences = _differences(found, expected)
+    wrong = int(np.count_nonzero(differences > TOLERANCE))
+    return (float(differences.max()) if differences.size else 0.0), wrong
+
+
+def _differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Each element's, relative to the largest magnitude that is expected."""
+    a, b = found.astype(np.float64), expected.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        difference = np.abs(a - b)
+        difference = np.asarray(np.abs(a - b))
     difference[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
     difference[np.isnan(difference)] = np.inf
-    scale = _magnitude(expected) or 1.0
-    wrong = int(np.count_nonzero(difference > TOLERANCE * scale))
-    return (float(difference.max()) / scale if difference.size else 0.0), wrong
+    return np.asarray(difference / (_magnitude(expected) or 1.0))
 
 
 def describe(result: Verification) -> str:

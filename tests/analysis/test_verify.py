@@ -226,6 +226,29 @@ def test_a_decision_stored_half_way_is_not_traced_back_beyond(graph: Graph) -> N
     assert result.good and len(result.checks) == 6
 
 
+def _scaled_sign() -> tuple[Graph, list[dict[str, Any]]]:
+    """x -> Sign -> Mul -> y, two values that are stored as floats."""
+    graph = Graph()
+    sign = graph.add(
+        "Sign", [graph.add_input("x", TensorType(DType.F32, (1, 3, 8, 8)))], {"zero": 1}
+    )
+    scale = graph.constant(np.float32(0.3), "scale")
+    graph.mark_outputs([graph.add("Mul", [sign.output, scale], values=["y"]).output])
+    return graph, [{"steps": [], "outputs": [output("y", [1, 3, 8, 8])]}]
+
+
+@pytest.mark.parametrize(("amount", "good"), [(TOLERANCE / 10, True), (-2, False)])
+def test_few_values_stored_as_floats_may_be_rounded_but_not_mistaken(
+    amount: float, good: bool
+) -> None:
+    graph, layers = _scaled_sign()
+    session = FakeSession(graph, layers, nudge("y", amount))
+    session.info["outputs"] = [output("y", [1, 3, 8, 8])]
+    result = verify(graph, session, samples(session.info["inputs"], {}, 1))  # type: ignore[arg-type]
+    assert result.good is good
+    assert {found.kind for found in result.checks} == {"bits"}
+
+
 def test_an_output_that_no_layer_wrote_is_checked_too(graph: Graph) -> None:
     assert check(graph, STORED[:2]).checks[-1].name == "y"
     result = check(graph, STORED[:2], nudge("y", 1e-3))
