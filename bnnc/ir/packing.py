@@ -32,6 +32,8 @@ from bnnc.ir.weights import TwoValued
 
 NOISE = 1e-6
 """How far, relatively, the distance between two values may be off."""
+MOST_NOISE = 1e-5
+"""The same where the values are far larger than that distance, and rounded like large numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +146,8 @@ def distances(low: np.ndarray, high: np.ndarray, groups: int) -> Sequence[float]
     and the most; empty if it does not."""
     apart = (high - low).reshape(groups, -1)
     least, most = apart.min(1), apart.max(1)
-    if (most - least <= NOISE * most).all():
+    # Where a shift follows a scale, the sums that the values are were rounded, as large as they are.
+    rounding = np.maximum(np.abs(low), np.abs(high)).reshape(groups, -1).max(1) * 2.0**-22
+    if (most - least <= np.clip(rounding, NOISE * most, MOST_NOISE * most)).all():
         return ()
     return float(apart.min()), float(apart.max())

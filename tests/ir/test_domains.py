@@ -620,6 +620,16 @@ def test_a_pad_in_front_is_looked_through(
     assert (packing.source, packing.pads, packing.pad) == (x, (1, 0, 2, 1), pad)
 
 
+def test_rounding_behind_a_large_shift_tells_no_channels_apart() -> None:
+    model = Model()
+    scaled = model("Mul", model("Sign", model.x, zero=1), 0.14036)
+    shifted = model("Add", scaled, 9.1 * PER_CHANNEL + 0.3)
+    verdict = verdict_of(model, model("Conv", shifted, random_signs(3, 4, 3, 3)))
+    apart = verdict.packing.high - verdict.packing.low
+    assert np.ptp(apart) > 1e-6 * apart.max()
+    assert verdict.binary, verdict.reason
+
+
 REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
     "average pool": (
         lambda m: m(
