@@ -178,6 +178,8 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
     rows = weights.reshape(weights.shape[0], -1)
     if not np.isfinite(rows).all():
         return "its weights are not all finite", False
+    if not rows.any():
+        return "its weights are all 0", False
     spread = _spread(np.abs(rows))
     if spread < _CLOSE and rows.size >= _ENOUGH:
         return f"its weights are opposite numbers only to within {100 * spread:.2g} %", True

@@ -165,6 +165,7 @@ def test_layouts_of_onnxruntimes_own_are_refused_with_advice() -> None:
     with pytest.raises(UnsupportedError) as caught:
         load(model)
     assert str(caught.value) == (
-        "uses operator that bnnc does not know: 'com.microsoft.nchwc.Conv' (node 'c'); give bnnc "
-        "the model as exported, before onnxruntime optimised it"
+        "uses operator that bnnc does not know: 'com.microsoft.nchwc.Conv' (node 'c'); its layout "
+        "is one processor's own: give bnnc the model as exported, or as onnxruntime optimises it "
+        "at ORT_ENABLE_EXTENDED"
     )

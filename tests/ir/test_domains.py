@@ -662,6 +662,11 @@ REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
         True,
         "its weights take 3 values",
     ),
+    "zeros": (
+        lambda m: m("Conv", m("Sign", m.x, zero=1), np.zeros((8, 4, 3, 3), np.float32)),
+        True,
+        "its weights are all 0",
+    ),
     "five values": (
         lambda m: m(
             "Conv", m("Sign", m.x, zero=1), np.random.default_rng(0).integers(-2, 3, (8, 4, 3, 3))

@@ -43,6 +43,11 @@ def advice(domain: str, op: str) -> str:
         return f"{unknown}export the model with an older opset, or without it"
     if domain == "ai.onnx.ml":
         return "bnnc compiles neural networks; do this outside the model"
+    if domain == "com.microsoft.nchwc":
+        return (
+            "its layout is one processor's own: give bnnc the model as exported, or as onnxruntime "
+            "optimises it at ORT_ENABLE_EXTENDED"
+        )
     if domain == "com.microsoft" or domain.startswith("com.microsoft."):
         return "give bnnc the model as exported, before onnxruntime optimised it"
     if domain == "org.pytorch.aten":
