@@ -146,7 +146,7 @@ def distances(low: np.ndarray, high: np.ndarray, groups: int) -> Sequence[float]
     and the most; empty if it does not."""
     apart = (high - low).reshape(groups, -1)
     least, most = apart.min(1), apart.max(1)
-    # Where a shift follows a scale, the sums that the values are were rounded, as large as they are.
+    # Where a shift follows a scale, the values are sums that were rounded as large as they are.
     rounding = np.maximum(np.abs(low), np.abs(high)).reshape(groups, -1).max(1) * 2.0**-22
     if (most - least <= np.clip(rounding, NOISE * most, MOST_NOISE * most)).all():
         return ()

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 import bnnc
+from bnnc import compiler
+from bnnc.analysis.verify import verify
 from bnnc.cli.networks import network_for
 from bnnc.detect.agreement import Agreement
 from bnnc.detect.detector import Detector
 from bnnc.detect.evaluation import Evaluator
+from bnnc.detect.pictures import read_picture
 from bnnc.detect.voc import Voc
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,13 +50,23 @@ def test_it_scores_what_its_card_says_and_compiling_does_not_move_it(library: Pa
     detectors = [Detector(network_for(file, threads=1), score=0.0) for file in (library, MODEL)]
     evaluators = [Evaluator(detectors[0].classes) for _ in detectors]
     agreement = Agreement()
+    disputed = []
     for truth in Voc(DATA, "test"):
         found = [detector(truth.picture) for detector in detectors]
+        touched = agreement.touched
         agreement.add(*found)
+        if agreement.touched > touched:
+            disputed.append(detectors[0].input_of(read_picture(truth.picture))[0])
         for evaluator, boxes in zip(evaluators, found):
             evaluator.add(truth, boxes)
     compiled, original = (100 * evaluator.result().area for evaluator in evaluators)
     assert compiled == pytest.approx(original, abs=0.1)
     assert compiled == pytest.approx(float(said[1]), abs=0.5)  # other processors round otherwise
-    assert agreement.alone_percent <= 1
+    # Where onnxruntime decides a bit the other way, a third of a picture's detections may move; how
+    # often depends on how both round on this processor. The library is right there all the same.
     assert agreement.touched_percent <= 10
+    assert agreement.alone_percent <= 3
+    graph, _ = compiler.reference_graph(MODEL)
+    session = bnnc.load(library, threads=1)
+    name = session.get_inputs()[0].name
+    assert verify(graph, session, [{name: x} for x in disputed]).good
