@@ -79,7 +79,8 @@ class Finite:
     def levels(self) -> np.ndarray | None:
         """The values it takes where nothing is NaN, see :mod:`bnnc.ir.levels`; None if many."""
         reached = self.states if self.root.at is None else self.states[:NAN]
-        return sets.merge([state for state in reached if state is not None])
+        numbers = [state for state in reached if state is not None and (state == state).any()]
+        return sets.merge(numbers) if numbers else None
 
 
 Domain = Exact | Real | Finite
@@ -194,7 +195,11 @@ class Domains:
         return _members(node.output, list(self._compute(node, [numbers])))
 
     def _of_reals(self, node: Node, domains: Sequence[Domain]) -> Domain:
-        """A comparison with a constant makes the states."""
+        """A comparison with a constant makes the states; so does dividing by the magnitude."""
+        by_magnitude = _divided_by_magnitude(node)
+        if by_magnitude is not None:
+            signs = [np.array(state, np.float32) for state in (-1, math.nan, 1, math.nan)]
+            return Finite(Root(by_magnitude, np.zeros((), np.float32)), tuple(signs))
         slot = next(i for i, d in enumerate(domains) if isinstance(d, Real))
         real, x = domains[slot], node.operand(slot)
         others = [d for i, d in enumerate(domains) if i != slot]
@@ -294,6 +299,17 @@ def _turning_point(node: Node, x: Value, others: Sequence[np.ndarray]) -> np.nda
         return np.zeros((), np.float32)
     if node.op.name in _COMPARISONS:
         return sets.compress(others[0])
+    return None
+
+
+def _divided_by_magnitude(node: Node) -> Value | None:
+    """x, if ``node`` is x / |x| or |x| / x."""
+    if node.op.name != "Div" or node.output.dtype is not DType.F32:
+        return None
+    for slot in (0, 1):
+        x, magnitude = node.operand(slot), node.operand(1 - slot).producer
+        if magnitude.op.name == "Abs" and magnitude.operand(0) is x:
+            return x
     return None
 
 

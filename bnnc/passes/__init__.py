@@ -29,6 +29,7 @@ from bnnc.passes.input_u8 import input_u8
 from bnnc.passes.look_up import look_up
 from bnnc.passes.lower_binary import lower_binary
 from bnnc.passes.merge_branches import merge_branches
+from bnnc.passes.name_signs import name_signs
 from bnnc.passes.report import Pass, PassOptions, Report
 from bnnc.passes.resolve_sign_zero import resolve_sign_zero
 from bnnc.passes.sink_pads import sink_pads
@@ -41,6 +42,7 @@ SEMANTIC: tuple[Pass, ...] = (
     cancel_detach,
     sink_pads,
     hoist_scales,
+    name_signs,
     resolve_sign_zero,
     fold_constants,
     eliminate,

@@ -620,6 +620,15 @@ def test_a_pad_in_front_is_looked_through(
     assert (packing.source, packing.pads, packing.pad) == (x, (1, 0, 2, 1), pad)
 
 
+def test_a_quotient_by_the_magnitude_is_two_valued_once_zero_is_taken_care_of() -> None:
+    model = Model()
+    quotient = model("Div", model.x, model("Abs", model.x))
+    settled = model("Where", model("Equal", model.x, 0), 1, quotient)
+    domain = Domains(model.graph).of(settled)
+    assert isinstance(domain, Finite)
+    assert [float(state) for state in domain.states[:3]] == [-1, 1, 1]
+
+
 def test_rounding_behind_a_large_shift_tells_no_channels_apart() -> None:
     model = Model()
     scaled = model("Mul", model("Sign", model.x, zero=1), 0.14036)

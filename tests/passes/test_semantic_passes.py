@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -417,6 +418,48 @@ def test_a_sign_that_feeds_a_binary_layer_takes_the_policys_value_at_zero(
     report = apply(graph, resolve_sign_zero, sign_zero=policy)
     assert report.sign_zero_nodes == 1
     assert [n.attrs["zero"] for n in graph.nodes() if n.op.name == "Sign"] == [zero]
+
+
+def difference(net: Net, x: Value, at: Any = 0) -> Value:
+    above, below = (net("Cast", net(op, x, at), to=F32) for op in ("Greater", "Less"))
+    return net("Sub", above, below)
+
+
+@pytest.mark.parametrize("policy", ["positive", "negative", "strict"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n: difference(n, n.x),
+        lambda n: n("Where", n("Greater", n.x, 0), 1, n("Where", n("Less", n.x, 0), -1, 0)),
+        lambda n: difference(n, n.x, n.normal(8, 1, 1)),
+        lambda n: n("Mul", difference(n, n.x), 0.25),
+        lambda n: n("Add", n("Mul", difference(n, n.x), -0.5), 0.5),
+        lambda n: n("Div", n.x, n("Abs", n.x)),
+        lambda n: n(
+            "Transpose", difference(n, n("Transpose", n.x, perm=(0, 1, 3, 2))), perm=(0, 1, 3, 2)
+        ),
+    ],
+    ids=["difference", "Where", "thresholds", "scaled", "shifted", "quotient", "moved"],
+)
+def test_what_is_zero_at_a_single_point_is_a_sign_that_the_policy_settles(
+    form: Callable[[Net], Value], policy: str
+) -> None:
+    net = Net()
+    graph = net.returns(binary_layer(net, form(net)))
+    before = run(graph, seed=1)
+    report = run_passes(graph, SEMANTIC, options=PassOptions(sign_zero=policy))
+    assert report.sign_zero_nodes == (policy != "strict")
+    assert report.verdicts[0].binary == (policy != "strict")
+    assert_close(run(graph, seed=1), before)
+
+
+def test_a_ternary_tensor_is_no_sign() -> None:
+    net = Net()
+    above, below = net("Greater", net.x, 0.3), net("Less", net.x, -0.3)
+    ternary = net("Sub", net("Cast", above, to=F32), net("Cast", below, to=F32))
+    graph = net.returns(binary_layer(net, ternary))
+    report = run_passes(graph, SEMANTIC)
+    assert report.sign_zero_nodes == 0 and not report.verdicts[0].binary
 
 
 def test_strict_leaves_sign_as_onnx_has_it() -> None:
