@@ -1,4 +1,4 @@
-"""Loading and running compiled models. Needs numpy and cffi, no compiler, no onnx, no torch."""
+"""Loading and running compiled models. Needs numpy, no compiler, no onnx, no torch."""
 
 from __future__ import annotations
 

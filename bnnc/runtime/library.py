@@ -7,16 +7,15 @@ or is wanted with another instruction set, is loaded from a private copy.
 
 from __future__ import annotations
 
-import functools
+import ctypes
 import json
 import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import cffi
 
 from bnnc.errors import InputError, LibraryError, printable
 from bnnc.runtime.elf import MAGIC, model_prefix, open_regular
@@ -38,40 +37,44 @@ DTYPES = {
 }
 """Element types of inputs and outputs: numpy's name and onnxruntime's."""
 
-_CDEF = """
-typedef struct {{ const void *data; size_t bytes; }} bnnc_output;
-typedef struct {{ float x0, y0, x1, y1, score; int32_t label; }} bnnc_box;
-typedef struct {{ float score, max_iou; int32_t top; }} bnnc_detect_options;
-typedef int bnnc_observer(void *user, int layer, int count, const bnnc_output *outputs);
-uint32_t {p}_abi_version(void);
-const char *{p}_model_json(void);
-size_t {p}_arena_bytes(void);
-void *{p}_pool_create(int threads);
-void {p}_pool_destroy(void *pool);
-int {p}_run(void *arena, void *pool, const void *const *inputs, void *const *outputs);
-int {p}_run_observed(void *arena, void *pool, const void *const *inputs, void *const *outputs,
-                     bnnc_observer *observer, void *user);
-int {p}_detect(void *arena, void *pool, const void *const *inputs, bnnc_box *boxes, int capacity,
-               const bnnc_detect_options *options);
-const char *{p}_isa(void);
-int {p}_set_isa(const char *name);
-int64_t {p}_calibrate(void *arena, void *pool, int kind, int64_t units);
-const char *{p}_strerror(int code);
-"""
-_FUNCTIONS = (
-    "abi_version",
-    "model_json",
-    "arena_bytes",
-    "pool_create",
-    "pool_destroy",
-    "run",
-    "run_observed",
-    "detect",
-    "isa",
-    "set_isa",
-    "calibrate",
-    "strerror",
-)
+
+class OutputView(ctypes.Structure):
+    """``bnnc_output``: what an observer is shown."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_size_t))
+
+
+class DetectOptions(ctypes.Structure):
+    """``bnnc_detect_options``."""
+
+    _fields_ = (
+        ("score", ctypes.c_float),
+        ("max_iou", ctypes.c_float),
+        ("top", ctypes.c_int32),
+    )
+
+
+_INT, _POINTER, _TEXT = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
+
+OBSERVER = ctypes.CFUNCTYPE(_INT, _POINTER, _INT, _INT, ctypes.POINTER(OutputView))
+"""``bnnc_observer``."""
+
+_FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "abi_version": (ctypes.c_uint32, ()),
+    "model_json": (_TEXT, ()),
+    "arena_bytes": (ctypes.c_size_t, ()),
+    "pool_create": (_POINTER, (_INT,)),
+    "pool_destroy": (None, (_POINTER,)),
+    "run": (_INT, (_POINTER, _POINTER, _POINTER, _POINTER)),
+    "run_observed": (_INT, (_POINTER, _POINTER, _POINTER, _POINTER, OBSERVER, _POINTER)),
+    "detect": (_INT, (_POINTER, _POINTER, _POINTER, _POINTER, _INT, _POINTER)),
+    "isa": (_TEXT, ()),
+    "set_isa": (_INT, (_TEXT,)),
+    "calibrate": (ctypes.c_int64, (_POINTER, _POINTER, _INT, ctypes.c_int64)),
+    "strerror": (_TEXT, (_INT,)),
+}
+"""The interface of bnnc.h: what each function returns and takes."""
+
 _REBUILD = "compile the model again with this bnnc"
 
 
@@ -95,7 +98,6 @@ class Library:
     def __init__(self, path: str | os.PathLike[str], *, isa: str | None = None) -> None:
         self.path = Path(path)
         self._handle = _open(self.path, isa)
-        self.ffi = self._handle.ffi
         self.info: dict[str, Any] = self._handle.info
         self.arena_bytes = int(self.call("arena_bytes"))
 
@@ -106,11 +108,11 @@ class Library:
     @property
     def isa(self) -> str:
         """The instruction set in use."""
-        return self.ffi.string(self.call("isa")).decode()
+        return bytes(self.call("isa")).decode()
 
     def explain(self, code: int) -> str:
         """What the library says about an error code."""
-        return self.ffi.string(self.call("strerror", code)).decode("utf-8", "replace")
+        return bytes(self.call("strerror", code)).decode("utf-8", "replace")
 
 
 def is_library(path: str | os.PathLike[str]) -> bool:
@@ -131,16 +133,15 @@ class _Handle:
 
     def __init__(self, path: Path, file: str, prefix: str, isa: str | None) -> None:
         self.real_path = os.path.realpath(path)
-        self.ffi = _ffi(prefix)
         try:
-            library = self.ffi.dlopen(file, self.ffi.RTLD_NOW | self.ffi.RTLD_LOCAL)
-            _check_version(getattr(library, f"{prefix}_abi_version")(), path)
-            self.functions = {name: getattr(library, f"{prefix}_{name}") for name in _FUNCTIONS}
+            library = ctypes.CDLL(file)
+            _check_version(_function(library, prefix, "abi_version")(), path)
+            self.functions = {name: _function(library, prefix, name) for name in _FUNCTIONS}
         except (OSError, AttributeError) as error:
             reason = printable(str(error).replace(file, path.name))
             raise LibraryError(f"cannot be loaded: {reason}", file=path) from None
         self._library = library
-        self.info = parse_info(self.ffi.string(self.functions["model_json"]()), path)
+        self.info = parse_info(self.functions["model_json"](), path)
         if isa is not None:
             self._force(isa, path)
 
@@ -153,6 +154,12 @@ class _Handle:
                 file=path,
                 hint=f"the library holds {inside}, and this machine must support the one asked for",
             )
+
+
+def _function(library: ctypes.CDLL, prefix: str, name: str) -> Callable[..., Any]:
+    function = getattr(library, f"{prefix}_{name}")
+    function.restype, function.argtypes = _FUNCTIONS[name]
+    return function
 
 
 def _check_version(version: int, path: Path) -> None:
@@ -185,7 +192,7 @@ def parse_info(text: bytes, path: Path) -> dict[str, Any]:
     return info
 
 
-# Kept for good: cffi never closes a library, so its choice of instruction set and its path stay
+# Kept for good: ctypes never closes a library, so its choice of instruction set and its path stay
 # taken after the last session is gone.
 _loaded: dict[tuple[Any, ...], _Handle] = {}
 _lock = threading.Lock()
@@ -218,10 +225,3 @@ def _open_copy(path: Path, prefix: str, isa: str | None) -> _Handle:
         except OSError as error:
             raise LibraryError(f"cannot be copied: {error.strerror}", file=path) from None
         return _Handle(path, twin, prefix, isa)
-
-
-@functools.cache
-def _ffi(prefix: str) -> cffi.FFI:
-    ffi = cffi.FFI()
-    ffi.cdef(_CDEF.format(p=prefix))
-    return ffi

@@ -6,13 +6,14 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from ctypes import byref, c_uint8, c_void_p
 from typing import Any
 
 import numpy as np
 
 from bnnc.errors import InputError, LibraryError, printable
 from bnnc.runtime.arrays import Interface, TensorInfo
-from bnnc.runtime.library import Library
+from bnnc.runtime.library import OBSERVER, DetectOptions, Library
 
 _ALIGNMENT = 64
 MOST_BOXES = 1 << 17
@@ -143,12 +144,12 @@ class InferenceSession:
         library, pool = self._library, self._live_pool()
         slot = self._slot()
         for k, x in enumerate(arrays):
-            slot.inputs[k] = library.ffi.cast("void *", x.ctypes.data)
+            slot.inputs[k] = x.ctypes.data
         decoder = self.info["compiled"].get("decoder") or {}
         boxes = np.empty(top or decoder.get("top", 1), BOX)
-        options = library.ffi.new("bnnc_detect_options *", (score, max_iou or 0, top or 0))
-        place = library.ffi.cast("bnnc_box *", boxes.ctypes.data)
-        arguments = (slot.arena, pool.pointer, slot.inputs, place, len(boxes), options)
+        options = DetectOptions(score, max_iou or 0, top or 0)
+        place = boxes.ctypes.data
+        arguments = (slot.arena, pool.pointer, slot.inputs, place, len(boxes), byref(options))
         count = library.call("detect", *arguments)
         if count < 0:
             raise LibraryError(f"the run failed: {library.explain(-count)}", file=self.path)
@@ -225,9 +226,9 @@ class InferenceSession:
         targets = [(results[i].ctypes.data, results[i].nbytes // max(items, 1)) for i in results]
         for item in range(items):
             for k, (address, step) in enumerate(sources):
-                slot.inputs[k] = library.ffi.cast("void *", address + item * step)
+                slot.inputs[k] = address + item * step
             for k, (address, step) in enumerate(targets):
-                slot.outputs[k] = library.ffi.cast("void *", address + item * step)
+                slot.outputs[k] = address + item * step
             if callback is None:
                 code = library.call("run", slot.arena, pool.pointer, slot.inputs, slot.outputs)
             else:
@@ -248,20 +249,19 @@ class InferenceSession:
             self._idle.append(slot)
 
     def _observe(self, slot: _Slot, pool: _Pool, callback: Observer) -> int:
-        ffi = self._library.ffi
         failure: list[BaseException] = []
 
-        @ffi.callback("bnnc_observer")
+        @OBSERVER
         def observer(_user: Any, layer: int, count: int, outputs: Any) -> int:
             try:
-                views = [_view(ffi, outputs[k].data, outputs[k].bytes) for k in range(count)]
+                views = [_view(outputs[k].data, outputs[k].bytes) for k in range(count)]
                 callback(layer, views)
             except BaseException as error:
                 failure.append(error)
                 return 1
             return 0
 
-        args = (slot.arena, pool.pointer, slot.inputs, slot.outputs, observer, ffi.NULL)
+        args = (slot.arena, pool.pointer, slot.inputs, slot.outputs, observer, None)
         code = self._library.call("run_observed", *args)
         if failure:
             raise failure[0]
@@ -287,9 +287,9 @@ class _Slot:
                 f"needs {library.arena_bytes} bytes of memory to run", file=library.path
             ) from None
         address = self._memory.ctypes.data
-        self.arena = library.ffi.cast("void *", address + -address % _ALIGNMENT)
-        self.inputs = library.ffi.new("const void *[]", max(inputs, 1))
-        self.outputs = library.ffi.new("void *[]", max(outputs, 1))
+        self.arena = address + -address % _ALIGNMENT
+        self.inputs = (c_void_p * max(inputs, 1))()
+        self.outputs = (c_void_p * max(outputs, 1))()
 
 
 class _Pool:
@@ -297,7 +297,7 @@ class _Pool:
 
     def __init__(self, library: Library, threads: int) -> None:
         self.process = os.getpid()
-        self.pointer = library.ffi.NULL
+        self.pointer: int | None = None
         if threads > 1:
             self.pointer = library.call("pool_create", threads)
             if not self.pointer:
@@ -312,8 +312,9 @@ def _destroy(library: Library, pointer: Any, process: int) -> None:
         library.call("pool_destroy", pointer)
 
 
-def _view(ffi: Any, data: Any, size: int) -> np.ndarray:
-    view = np.frombuffer(ffi.buffer(data, size), np.uint8) if size else np.empty(0, np.uint8)
+def _view(address: int, size: int) -> np.ndarray:
+    there = (c_uint8 * size).from_address(address) if size else b""
+    view = np.frombuffer(there, np.uint8)
     view.flags.writeable = False
     return view
 

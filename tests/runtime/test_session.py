@@ -223,10 +223,7 @@ def test_a_closed_session_does_not_run(toy: Path) -> None:
 
 
 def _living_pools(session: InferenceSession) -> int:
-    ffi = session._library.ffi
-    handle = session._library._handle._library
-    ffi.cdef("int toy_living_pools(void);", override=True)
-    return int(handle.toy_living_pools())
+    return int(session._library._handle._library.toy_living_pools())
 
 
 def test_threads_end_with_the_session(toy: Path) -> None:
