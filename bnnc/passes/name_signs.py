@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
 from bnnc.ir.binary import PRODUCTS
-from bnnc.ir.bounds import Real
 from bnnc.ir.domains import ABOVE, BELOW, EQUAL, Domains, Finite
 from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
+from bnnc.passes.rewriting import few_valued, inherit
 
 
 def name_signs(graph: Graph, report: Report) -> int:
@@ -26,41 +27,38 @@ def name_signs(graph: Graph, report: Report) -> int:
     from being binary.
     """
     products = [node for node in graph.nodes() if node.op.name in PRODUCTS]
-    if not products:
+    if not products or not _may_have_any(graph):
         return 0
     domains = Domains(graph)
     found = dict.fromkeys(v for node in products for v in _unnamed(domains, node))
     return sum(_name(graph, value, domains) for value in found)
 
 
+def _may_have_any(graph: Graph) -> bool:
+    """Whether something is compared twice, or divided: one comparison makes two values."""
+    nodes = [node for node in graph.nodes() if len(node.outputs) == 1]
+    deciding = (node for node in nodes if node.output.dtype is DType.BOOL)
+    compared = Counter(
+        v for node in deciding for v in node.inputs if v is not None and not v.is_constant
+    )
+    return max(compared.values(), default=0) > 1 or any(node.op.name == "Div" for node in nodes)
+
+
 def _unnamed(domains: Domains, product: Node) -> Iterator[Value]:
     """The values in front of ``product`` that are a Sign's, but come from none."""
-    seen: set[Value] = set()
-    pending = [value for value in product.inputs if value is not None]
-    while pending:
-        value = pending.pop()
+
+    def compares(value: Value) -> bool:
         domain = domains.of(value)
-        if value in seen or isinstance(domain, Real) or value.producer.op.name == "Sign":
-            continue
-        seen.add(value)
-        if isinstance(domain, Finite) and domain.root.at is not None:
-            if not _comes_from_sign(domains, value):
-                yield value
-            continue
-        pending += [v for v in value.producer.inputs if v is not None]
+        return isinstance(domain, Finite) and domain.root.at is not None
 
+    def ends(value: Value) -> bool:
+        return compares(value) or value.producer.op.name == "Sign"
 
-def _comes_from_sign(domains: Domains, value: Value) -> bool:
-    pending, seen = [value], set[Node]()
-    while pending:
-        node = pending.pop().producer
-        if node.op.name == "Sign":
-            return True
-        if node not in seen:
-            seen.add(node)
-            few = (v for v in node.inputs if v is not None)
-            pending += [v for v in few if not isinstance(domains.of(v), Real)]
-    return False
+    operands = [value for value in product.inputs if value is not None]
+    for value in (few for operand in operands for few in few_valued(domains, operand, ends)):
+        sources = (few.producer.op.name for few in few_valued(domains, value))
+        if compares(value) and "Sign" not in sources:
+            yield value
 
 
 def _name(graph: Graph, value: Value, domains: Domains) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnnc.ir.binary import verdicts
-from bnnc.ir.bounds import Real
 from bnnc.ir.domains import Domains, Exact
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import SIGN_ZERO, Report
+from bnnc.passes.rewriting import few_valued
 
 
 def resolve_sign_zero(graph: Graph, report: Report) -> int:
@@ -39,15 +39,8 @@ def resolve_sign_zero(graph: Graph, report: Report) -> int:
 def _deciding_signs(domains: Domains, value: Value) -> Iterator[Node]:
     """The Signs with zero = 0 that ``value``'s few values come from. One on a constant decides
     only if there are zeros in it."""
-    seen: set[Node] = set()
-    pending = [value]
-    while pending:
-        node = pending.pop().producer
-        if node in seen:
-            continue
-        seen.add(node)
+    for node in (few.producer for few in few_valued(domains, value)):
         if node.op.name == "Sign" and node.attrs["zero"] == 0 and not domains.means_zero(node):
             operand = domains.of(node.operand(0))
             if not isinstance(operand, Exact) or (operand.array == 0).any():
                 yield node
-        pending += [v for v in node.inputs if v is not None and not isinstance(domains.of(v), Real)]

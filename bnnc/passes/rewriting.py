@@ -1,12 +1,15 @@
-"""What passes share: putting a new node in an old one's place, and constants that lie along the
-channel axis."""
+"""What passes share: putting a new node in an old one's place, constants that lie along the channel
+axis, and what few values are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from math import prod
 
 import numpy as np
 
+from bnnc.ir.bounds import Real
+from bnnc.ir.domains import Domains
 from bnnc.ir.graph import Graph, Node, Value
 
 
@@ -43,3 +46,20 @@ def same_everywhere(value: Value) -> float | None:
     if data is None or not data.size or not (data == data.flat[0]).all():
         return None
     return float(data.flat[0])
+
+
+def few_valued(
+    domains: Domains, value: Value, ends: Callable[[Value], bool] = lambda value: False
+) -> Iterator[Value]:
+    """``value`` and what it is made of, each once, through tensors of few values alone; not what
+    lies in front of one that ``ends`` it."""
+    seen: set[Value] = set()
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if value in seen or isinstance(domains.of(value), Real):
+            continue
+        seen.add(value)
+        yield value
+        if not ends(value):
+            pending += [v for v in value.producer.inputs if v is not None]

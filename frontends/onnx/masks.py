@@ -29,21 +29,21 @@ def read_masks(nodes: Sequence[OnnxNode], inputs: Set[str]) -> list[OnnxNode]:
     if not any(node.op == "NonZero" for node in nodes):
         return list(nodes)
     makers = {name: node for node in nodes for name in node.outputs if name}
-    return [_assignment(node, makers, inputs) or node for node in nodes]
+    computed = _computed(nodes, inputs)
+    return [_assignment(node, makers, computed) or node for node in nodes]
 
 
 def _assignment(
-    node: OnnxNode, makers: Mapping[str, OnnxNode], inputs: Set[str]
+    node: OnnxNode, makers: Mapping[str, OnnxNode], computed: Set[str]
 ) -> OnnxNode | None:
     if (node.domain, node.op) != ("", "ScatterND") or len(node.inputs) != 3 or node.attrs:
         return None
     x, indices, updates = node.inputs
     mask, number = _mask(indices, makers), _repeated(updates, makers)
-    if mask is None or number is None or not _depends(mask, makers, inputs):
+    if mask is None or number is None or mask not in computed:
         return None
     proto = NodeProto(op_type=ASSIGN, domain=DOMAIN, name=node.proto.name)
-    inputs = [x, mask, number]
-    return replace(node, proto=proto, domain=DOMAIN, version=1, inputs=inputs)
+    return replace(node, proto=proto, domain=DOMAIN, version=1, inputs=[x, mask, number])
 
 
 def _mask(indices: str, makers: Mapping[str, OnnxNode]) -> str | None:
@@ -58,17 +58,18 @@ def _mask(indices: str, makers: Mapping[str, OnnxNode]) -> str | None:
     return next(iter(found.inputs), None)
 
 
-def _depends(name: str, makers: Mapping[str, OnnxNode], inputs: Set[str]) -> bool:
-    """Whether ``name`` is computed from ``inputs``."""
-    seen, pending = {name}, [name]
+def _computed(nodes: Sequence[OnnxNode], inputs: Set[str]) -> set[str]:
+    """The tensors that depend on ``inputs``, and those."""
+    readers: dict[str, list[OnnxNode]] = {}
+    for node in nodes:
+        for name in node.reads:
+            readers.setdefault(name, []).append(node)
+    found, pending = set(inputs), list(inputs)
     while pending:
-        name = pending.pop()
-        if name in inputs:
-            return True
-        fresh = set(makers[name].reads) - seen if name in makers else set()
-        seen |= fresh
+        fresh = {name for node in readers.pop(pending.pop(), ()) for name in node.outputs} - found
+        found |= fresh
         pending += fresh
-    return False
+    return found
 
 
 def _repeated(updates: str, makers: Mapping[str, OnnxNode]) -> str | None:
