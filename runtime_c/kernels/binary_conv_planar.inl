@@ -57,17 +57,6 @@ static uint8_t *ISA(planar_frame)(const ISA(planar_plan) *p, const ISA(planar_un
     return rows + u->byte;
 }
 
-/* Ask for what a unit's tile reads of input channels [from, to), so that it has come when their table is built. */
-static void ISA(planar_fetch_input)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, int32_t from, int32_t to) {
-    const bnnc_conv_shape *s = &p->args->shape;
-    to = BNNC_MIN(to, s->ic);
-    const uint8_t *plane = (const uint8_t *)p->args->x + ((int64_t)u->batch_index * s->ic + from) * p->plane_bytes;
-    const int64_t first = bnnc_planar_first_row(s->ow) + u->byte - p->row_bytes, size = 2 * p->row_bytes + u->bytes;
-    for (int32_t c = from; c < to; c++, plane += p->plane_bytes)
-        for (int64_t i = 0; i < size + 63; i += 64)
-            __builtin_prefetch(plane + first + BNNC_MIN(i, size - 1), 0, 2);
-}
-
 /* Take back what the padding counted as ones: border[3 * row class + column class], see kernel.h. */
 static void ISA(planar_restore_border)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const int32_t *border,
                                        int32_t *sums) {
@@ -96,8 +85,7 @@ BNNC_INLINE int ISA(planar_plain_affine)(const bnnc_step *affine, int32_t channe
 typedef struct {
     int64_t fixed_bytes; /* of scratch, beside the sums' planes */
     void (*prepare)(const ISA(planar_plan) *, void *scratch);
-    /* `next`: the unit after it, or NULL */
-    void (*run)(const ISA(planar_plan) *, const ISA(planar_unit) *, const ISA(planar_unit) *next, void *scratch);
+    void (*run)(const ISA(planar_plan) *, const ISA(planar_unit) *, void *scratch);
 } ISA(planar_width);
 
 #define BNNC_PLANAR_BYTES BNNC_VEC_BYTES
@@ -204,10 +192,9 @@ static void ISA(binary_conv_planar)(const void *args, int64_t begin, int64_t end
     const ISA(planar_plan) p = ISA(planar_plan_of)(args);
     const ISA(planar_width) *width = ISA(planar_width_of)(&p);
     width->prepare(&p, scratch);
-    ISA(planar_unit) u = ISA(planar_unit_at)(&p, begin), next;
-    for (int64_t unit = begin; unit < end; unit++, u = next) {
-        next = unit + 1 < end ? ISA(planar_unit_at)(&p, unit + 1) : u;
-        width->run(&p, &u, unit + 1 < end ? &next : NULL, scratch);
+    for (int64_t unit = begin; unit < end; unit++) {
+        const ISA(planar_unit) u = ISA(planar_unit_at)(&p, unit);
+        width->run(&p, &u, scratch);
     }
 }
 

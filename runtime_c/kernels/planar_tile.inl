@@ -39,6 +39,38 @@ static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) *p, const ISA(pla
 
 /* ---- what becomes of the sums ---- */
 
+/* Tensors that the epilogue adds or stores, at most two. */
+typedef struct {
+    const float *tensors[2];
+    int32_t count;
+} PLANAR(stream);
+
+static PLANAR(stream) PLANAR(stream_of)(const bnnc_epilogue *e) {
+    PLANAR(stream) stream = {.count = 0};
+    for (int32_t k = 0; k < e->count && stream.count < 2; k++) {
+        const bnnc_step *s = e->steps + k;
+        const float *t = s->kind == BNNC_STEP_STORE ? s->out : s->kind == BNNC_STEP_ADD ? s->a : NULL;
+        if (t && !(stream.count && stream.tensors[0] == t))
+            stream.tensors[stream.count++] = t;
+    }
+    return stream;
+}
+
+/* Ask for one channel's pixels of a unit in them. One channel at a time, while the one before is put out:
+ * channels often lie a power of two apart, and lines of many would drive each other out of the caches.
+ * Without the empty statement GCC takes a function that only prefetches for one without effect, and
+ * leaves out its calls. */
+BNNC_INLINE void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(stream) *stream,
+                               int32_t channel) {
+    const bnnc_conv_shape *s = &p->args->shape;
+    const int64_t first = ((int64_t)u->batch_index * s->oc + channel) * s->oh * s->ow + u->first;
+    for (int32_t k = 0; k < stream->count; k++)
+        for (int32_t i = 0; i < u->rows * u->count; i += 16) {
+            __builtin_prefetch(stream->tensors[k] + first + i, 1);
+            __asm__ volatile("");
+        }
+}
+
 static void PLANAR(threshold_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const vbits *planes) {
     const bnnc_step *step = p->args->epilogue.steps;
     const int32_t products = 9 * p->args->shape.ic;
@@ -71,12 +103,14 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_
 }
 
 static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(residual) *r,
-                                  const vbits *planes, PLANAR(scratch) *s) {
+                                  const PLANAR(stream) *stream, const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_conv_shape *shape = &p->args->shape;
     const int64_t pixels = (int64_t)shape->oh * shape->ow;
     const int32_t h = 9 * shape->ic / 2;
     const PLANAR(half) half = PLANAR(half_of)(h);
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
+        if (channel + 1 < u->channel + u->channels)
+            PLANAR(fetch)(p, u, stream, channel + 1);
         int64_t at = ((int64_t)u->batch_index * shape->oc + channel) * pixels + u->first;
         if (!ISA(planar_plain_affine)(r->affine, channel)) {
             PLANAR(integer_channel)(p, u, channel, planes, s);
@@ -118,37 +152,21 @@ static int PLANAR(match_residual)(const ISA(planar_plan) *p, const ISA(planar_un
 }
 
 /* The output of a unit's channels, whose sums' planes begin at `planes`. */
-static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const vbits *planes,
-                           PLANAR(scratch) *s) {
+static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(stream) *stream,
+                           const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_step *step = p->args->epilogue.steps;
     const int plain = !p->args->raw && !p->args->border;
     PLANAR(residual) r;
     if (plain && step->kind == BNNC_STEP_THRESHOLD && step->layout == BNNC_BITS_PLANAR) {
         PLANAR(threshold_tile)(p, u, planes);
     } else if (plain && PLANAR(match_residual)(p, u, &r)) {
-        PLANAR(residual_tile)(p, u, &r, planes, s);
+        PLANAR(residual_tile)(p, u, &r, stream, planes, s);
     } else {
-        for (int32_t c = 0; c < u->channels; c++)
+        for (int32_t c = 0; c < u->channels; c++) {
+            if (c + 1 < u->channels)
+                PLANAR(fetch)(p, u, stream, u->channel + c + 1);
             PLANAR(integer_channel)(p, u, u->channel + c, planes + c * p->plane_stride, s);
-    }
-}
-
-/* Ask for what the output of these channels will add and store, so that it has come by then. It goes
- * to the second cache: the first is full of tables. */
-static void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u) {
-    const bnnc_epilogue *e = &p->args->epilogue;
-    const int64_t pixels = (int64_t)e->height * e->width, count = (int64_t)u->rows * u->count;
-    const int64_t first = ((int64_t)u->batch_index * e->channels + u->channel) * pixels + u->first;
-    const float *before = NULL;
-    for (int32_t k = 0; k < e->count; k++) {
-        const bnnc_step *s = e->steps + k;
-        const float *t = s->kind == BNNC_STEP_STORE ? s->out : s->kind == BNNC_STEP_ADD ? s->a : NULL;
-        if (!t || t == before)
-            continue;
-        before = t;
-        for (int32_t c = 0; c < u->channels; c++)
-            for (int64_t i = 0; i < count; i += 16)
-                __builtin_prefetch(t + first + c * pixels + i, 0, 2);
+        }
     }
 }
 
@@ -166,15 +184,14 @@ static void PLANAR(run_block)(const PLANAR(run) *run, const vbits *table, const 
         PLANAR(add_block_of_4)(run, table, codes);
 }
 
-/* Channels whose sums are finished and put out at a time: few enough that the planes and the memory
- * fetched ahead for them stay near, many enough that fetching is done when they are wanted. */
+/* Channels whose sums are finished and put out at a time: few enough that their planes stay near. */
 enum { PLANAR(LAST_RUN) = 64 };
 
-static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const ISA(planar_unit) *next,
-                              void *scratch) {
+static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, void *scratch) {
     PLANAR(scratch) *s = scratch;
     const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
     const PLANAR(window) window = PLANAR(window_of)(p, u);
+    const PLANAR(stream) stream = PLANAR(stream_of)(&p->args->epilogue);
     const uint8_t *x = (const uint8_t *)p->args->x + u->batch_index * ic * p->plane_bytes;
     const uint16_t *codes = p->args->w;
     for (int32_t c = 0, size; c < ic; c += size, codes += (int64_t)size * oc) {
@@ -185,10 +202,6 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             PLANAR(build_table_16)(&channels, &window, s->table);
         else
             PLANAR(build_table_4)(&channels, &window, s->table);
-        if (c + size < ic)
-            ISA(planar_fetch_input)(p, u, c + size, c + size + 16);
-        else if (next)
-            ISA(planar_fetch_input)(p, next, 0, 16);
         if (c + size < ic) {
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes, u->channels);
             PLANAR(run_block)(&run, s->table, own, size);
@@ -199,9 +212,9 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             some.channel += k;
             some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
-            PLANAR(fetch)(p, &some);
+            PLANAR(fetch)(p, u, &stream, some.channel);
             PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
-            PLANAR(output)(p, &some, run.planes, s);
+            PLANAR(output)(p, &some, &stream, run.planes, s);
         }
     }
 }

@@ -124,13 +124,16 @@ def included() -> list[Path]:
     return sorted([*RUNTIME_C.rglob("*.h"), *RUNTIME_C.rglob("*.inl")])
 
 
+def compiled(file: Path) -> Path:
+    """The object that :func:`library` is linked from."""
+    return compile_cached(file, [*FLAGS, '-DBNNC_INTERNAL=__attribute__((visibility("default")))'])
+
+
 @functools.cache
 def library() -> tuple[cffi.FFI, Any]:
     """The runtime with its internal functions visible: (ffi, lib)."""
-    visible = '-DBNNC_INTERNAL=__attribute__((visibility("default")))'
     with ThreadPoolExecutor(2) as workers:
-        flags = [*FLAGS, visible]
-        objects = list(workers.map(lambda file: compile_cached(file, flags), sources()))
+        objects = list(workers.map(compiled, sources()))
     path = link_cached(objects)
     ffi = cffi.FFI()
     ffi.cdef(cdef())

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import FLAGS, RUNTIME_C, WARNINGS, compiler, included, sources
+from harness import FLAGS, RUNTIME_C, WARNINGS, compiled, compiler, included, sources
 
 
 def compilers() -> list[str]:
@@ -72,6 +72,22 @@ def test_the_runtime_works_as_a_single_file(tmp_path: Path, cc: str) -> None:
             "bnnc_set_isa",
             "bnnc_strerror",
         }
+
+
+@pytest.mark.parametrize("isa", ("portable", "avx2", "avx512"))
+def test_asking_ahead_for_memory_survives_the_compiler(isa: str) -> None:
+    objdump = shutil.which("objdump")
+    if objdump is None or not compiler():
+        pytest.skip("needs a C compiler and objdump")
+    command = [objdump, "-d", "--no-show-raw-insn", compiled(RUNTIME_C / "isa" / f"{isa}.c")]
+    code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    functions = re.split(r"^\w+ <(.*)>:$", code, flags=re.MULTILINE)[1:]
+    if not functions:
+        pytest.skip("these kernels are for another processor")
+    bodies = zip(functions[::2], functions[1::2])
+    asking = {name for name, body in bodies if re.search("prefetch|prfm", body)}
+    for part in ("planar_(conv_unit|tile|output)|binary_conv_planar", "planar_add_block", "gemm_"):
+        assert any(re.search(part, name) for name in asking), (part, asking)
 
 
 def test_headers_serve_cplusplus(tmp_path: Path) -> None:
