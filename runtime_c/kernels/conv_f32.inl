@@ -242,24 +242,25 @@ BNNC_INLINE int ISA(conv_pack_3s2)(const ISA(conv_plan) *p, const ISA(conv_slice
         } else if (s->pad_left) {
             vf32 carry = f32_set(begin ? from[-1] : 0);
             for (int64_t i = 0; i < count; i += BNNC_LANES) {
-                vf32 a = f32_load(from + 2 * i), b = f32_load(from + 2 * i + BNNC_LANES), odd = ISA(odd)(a, b);
+                ISA(two) v = ISA(load_two)(from + 2 * i);
+                vf32 odd = ISA(odd)(v);
                 f32_store(left + i, ISA(slide)(carry, odd));
-                f32_store(middle + i, ISA(even)(a, b));
+                f32_store(middle + i, ISA(even)(v));
                 f32_store(right + i, odd);
                 carry = odd;
             }
         } else {
-            vf32 a = f32_load(from), b = f32_load(from + BNNC_LANES);
-            vf32 even = ISA(even)(a, b), odd = ISA(odd)(a, b);
+            ISA(two) v = ISA(load_two)(from);
+            vf32 even = ISA(even)(v), odd = ISA(odd)(v);
             for (int64_t i = 0; i < count; i += BNNC_LANES) {
-                a = f32_load(from + 2 * (i + BNNC_LANES));
-                b = i + BNNC_LANES < count ? f32_load(from + 2 * (i + BNNC_LANES) + BNNC_LANES) : a;
-                vf32 next = ISA(even)(a, b);
+                vf32 a = f32_load(from + 2 * (i + BNNC_LANES));
+                v = i + BNNC_LANES < count ? ISA(load_two)(from + 2 * (i + BNNC_LANES)) : ISA(two_of)(a, a);
+                vf32 next = ISA(even)(v);
                 f32_store(left + i, even);
                 f32_store(middle + i, odd);
                 f32_store(right + i, ISA(slide_down)(even, next));
                 even = next;
-                odd = ISA(odd)(a, b);
+                odd = ISA(odd)(v);
             }
         }
         done += count;
@@ -285,15 +286,16 @@ static void ISA(conv_split_rows)(const ISA(conv_plan) *p, const ISA(conv_slice) 
             const float *row = plane + y * s->iw;
             int64_t i = 0;
             for (; 2 * (i + BNNC_LANES) <= s->iw; i += BNNC_LANES) {
-                vf32 a = f32_load(row + 2 * i), b = f32_load(row + 2 * i + BNNC_LANES);
-                f32_store(even + i, ISA(even)(a, b));
-                f32_store(odd + i, ISA(odd)(a, b));
+                ISA(two) v = ISA(load_two)(row + 2 * i);
+                f32_store(even + i, ISA(even)(v));
+                f32_store(odd + i, ISA(odd)(v));
             }
             if (2 * i < s->iw) {
-                vf32 a = f32_load_some(row + 2 * i, s->iw - 2 * i);
-                vf32 b = f32_load_some(row + 2 * i + BNNC_LANES, BNNC_MAX(0, s->iw - 2 * i - BNNC_LANES));
-                f32_store(even + i, ISA(even)(a, b));
-                f32_store(odd + i, ISA(odd)(a, b));
+                int64_t left = s->iw - 2 * i;
+                ISA(two) v = ISA(two_of)(f32_load_some(row + 2 * i, left),
+                                         f32_load_some(row + 2 * i + BNNC_LANES, BNNC_MAX(0, left - BNNC_LANES)));
+                f32_store(even + i, ISA(even)(v));
+                f32_store(odd + i, ISA(odd)(v));
             }
         }
 }

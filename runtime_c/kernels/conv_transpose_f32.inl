@@ -276,11 +276,8 @@ static void ISA(tconv_sums)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, 
 static void ISA(weave)(float *restrict to, const float *const *from, int32_t streams, int64_t count) {
     int64_t i = 0;
     if (streams == 2)
-        for (; i + 2 * BNNC_LANES <= count; i += 2 * BNNC_LANES) {
-            vf32 a = f32_load(from[0] + i / 2), b = f32_load(from[1] + i / 2);
-            f32_store(to + i, ISA(interleave_low)(a, b));
-            f32_store(to + i + BNNC_LANES, ISA(interleave_high)(a, b));
-        }
+        for (; i + 2 * BNNC_LANES <= count; i += 2 * BNNC_LANES)
+            ISA(store_interleaved)(to + i, f32_load(from[0] + i / 2), f32_load(from[1] + i / 2));
     for (int32_t j = 0; j < streams; j++)
         for (int64_t k = i + j; k < count; k += streams)
             to[k] = from[j][k / streams];

@@ -152,31 +152,36 @@ BNNC_INLINE vf32 ISA(depthwise_load)(const float *row, int64_t at, int64_t width
                              : f32_load_n(row + at, BNNC_MAX(0, BNNC_MIN(width - at, BNNC_LANES))));
 }
 
-/* The vector of sums at column i. */
-BNNC_INLINE vf32 ISA(depthwise_step)(const float *const *in, int64_t width, const float *w, vf32 sum, int64_t i,
-                                     ISA(depthwise_carry) *c, const int stride, const int whole) {
+/* `count` vectors of sums from column i on, whose products take turns: one alone would wait for its own
+ * last product each time. */
+BNNC_INLINE void ISA(depthwise_step)(const float *const *in, int64_t width, const float *w, int64_t i,
+                                     ISA(depthwise_carry) *c, vf32 *sums, const int count, const int stride,
+                                     const int whole) {
     BNNC_UNROLL for (int ky = 0; ky < 3; ky++) {
-        vf32 left, middle, right;
-        if (stride == 1) {
-            vf32 next = ISA(depthwise_load)(in[ky], i + BNNC_LANES, width, whole);
-            middle = c->now[ky];
-            right = ISA(slide_down)(middle, next);
-            left = ISA(slide)(c->carry[ky], middle);
-            c->carry[ky] = middle;
-            c->now[ky] = next;
-        } else {
-            vf32 a = ISA(depthwise_load)(in[ky], 2 * i, width, whole);
-            vf32 b = ISA(depthwise_load)(in[ky], 2 * i + BNNC_LANES, width, whole);
-            middle = ISA(even)(a, b);
-            right = ISA(odd)(a, b);
-            left = ISA(slide)(c->carry[ky], right);
-            c->carry[ky] = right;
+        vf32 left[2], middle[2], right[2];
+        BNNC_UNROLL for (int k = 0; k < count; k++) {
+            int64_t at = i + k * BNNC_LANES;
+            if (stride == 1) {
+                vf32 next = ISA(depthwise_load)(in[ky], at + BNNC_LANES, width, whole);
+                middle[k] = c->now[ky];
+                right[k] = ISA(slide_down)(middle[k], next);
+                left[k] = ISA(slide)(c->carry[ky], middle[k]);
+                c->carry[ky] = middle[k];
+                c->now[ky] = next;
+            } else {
+                ISA(two) v = whole ? ISA(load_two)(in[ky] + 2 * at)
+                                   : ISA(two_of)(ISA(depthwise_load)(in[ky], 2 * at, width, 0),
+                                                 ISA(depthwise_load)(in[ky], 2 * at + BNNC_LANES, width, 0));
+                middle[k] = ISA(even)(v);
+                right[k] = ISA(odd)(v);
+                left[k] = ISA(slide)(c->carry[ky], right[k]);
+                c->carry[ky] = right[k];
+            }
         }
-        sum = f32_fma(left, f32_set(w[3 * ky]), sum);
-        sum = f32_fma(middle, f32_set(w[3 * ky + 1]), sum);
-        sum = f32_fma(right, f32_set(w[3 * ky + 2]), sum);
+        BNNC_UNROLL for (int k = 0; k < count; k++) sums[k] = f32_fma(left[k], f32_set(w[3 * ky]), sums[k]);
+        BNNC_UNROLL for (int k = 0; k < count; k++) sums[k] = f32_fma(middle[k], f32_set(w[3 * ky + 1]), sums[k]);
+        BNNC_UNROLL for (int k = 0; k < count; k++) sums[k] = f32_fma(right[k], f32_set(w[3 * ky + 2]), sums[k]);
     }
-    return sum;
 }
 
 /* A row of sums for 3 x 3 taps, the first left of the row's first pixel: what a vector's neighbours
@@ -184,21 +189,26 @@ BNNC_INLINE vf32 ISA(depthwise_step)(const float *const *in, int64_t width, cons
  * asked for, unless that is 0. */
 BNNC_INLINE void ISA(depthwise_slide)(const float *const *rows, int64_t width, const float *w, float bias, float low,
                                       float *out, int64_t pixels, int64_t ahead, const int stride) {
+    enum { STEP = 2 * BNNC_LANES };
     ISA(depthwise_carry) c = {{{0}}, {{0}}};
     const float *in[3] = {rows[0], rows[1], rows[2]};
     if (stride == 1)
         BNNC_UNROLL for (int ky = 0; ky < 3; ky++) c.now[ky] = ISA(depthwise_load)(in[ky], 0, width, 0);
-    vf32 start = f32_set(bias), bound = f32_set(low);
-    int64_t whole = BNNC_MIN(pixels - BNNC_LANES, width / stride - (stride == 1 ? 2 : 1) * BNNC_LANES), i = 0;
-    for (; i <= whole; i += BNNC_LANES) {
+    vf32 start = f32_set(bias), bound = f32_set(low), sums[2];
+    int64_t whole = BNNC_MIN(pixels - STEP, width / stride - STEP - (stride == 1 ? BNNC_LANES : 0)), i = 0;
+    for (; i <= whole; i += STEP) {
         BNNC_UNROLL for (int ky = 3 - stride; ahead && ky < 3; ky++)
-            BNNC_UNROLL for (int64_t k = 0; k < stride * BNNC_LANES; k += 16)
+            BNNC_UNROLL for (int64_t k = 0; k < stride * STEP; k += 16)
                 __builtin_prefetch(in[ky] + ahead + stride * i + k, 0, 3);
-        f32_store(out + i, f32_max(bound, ISA(depthwise_step)(in, width, w, start, i, &c, stride, 1)));
+        sums[0] = sums[1] = start;
+        ISA(depthwise_step)(in, width, w, i, &c, sums, 2, stride, 1);
+        f32_store(out + i, f32_max(bound, sums[0]));
+        f32_store(out + i + BNNC_LANES, f32_max(bound, sums[1]));
     }
     for (; i < pixels; i += BNNC_LANES) {
-        vf32 sum = f32_max(bound, ISA(depthwise_step)(in, width, w, start, i, &c, stride, 0));
-        f32_store_n(out + i, sum, BNNC_MIN(pixels - i, BNNC_LANES));
+        sums[0] = start;
+        ISA(depthwise_step)(in, width, w, i, &c, sums, 1, stride, 0);
+        f32_store_n(out + i, f32_max(bound, sums[0]), BNNC_MIN(pixels - i, BNNC_LANES));
     }
 }
 

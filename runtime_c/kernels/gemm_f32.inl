@@ -94,10 +94,13 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
     }
     if (!b->bits)
         return;
-    uint8_t *bits = b->bits + channel * b->bits_stride;
-    BNNC_UNROLL for (int i = 0; i < mr; i++, bits += b->bits_stride) BNNC_UNROLL for (int j = 0; j < nv; j++)
-        ISA(put_bits)(bits, (int32_t)pixel + j * BNNC_LANES,
-                      f32_compare_bits(sum[i][j], f32_set(b->least[channel + i]), BNNC_GE));
+    const int64_t bits_stride = b->bits_stride;
+    uint8_t *bits = b->bits + channel * bits_stride + (uint64_t)pixel / 8;
+    const int32_t at = BNNC_LANES < 8 ? (int32_t)(pixel % 8) : 0;
+    vf32 least[8];
+    BNNC_UNROLL for (int i = 0; i < mr; i++) least[i] = f32_set(b->least[channel + i]);
+    BNNC_UNROLL for (int i = 0; i < mr; i++, bits += bits_stride) BNNC_UNROLL for (int j = 0; j < nv; j++)
+        ISA(put_bits)(bits, at + j * BNNC_LANES, f32_compare_bits(sum[i][j], least[i], BNNC_GE));
 }
 
 typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,

@@ -139,8 +139,8 @@ BNNC_INLINE void PLANAR(gather_fours)(const vbits *rows, int half, vbits *fours)
     vbits r[4];
     for (int k = 0; k < 4; k++) {
 #if BNNC_PLANAR_BYTES == 32
-        r[k] = (vbits)(half ? _mm256_permute2x128_si256((__m256i)rows[k], (__m256i)rows[k + 4], 0x31)
-                            : _mm256_permute2x128_si256((__m256i)rows[k], (__m256i)rows[k + 4], 0x20));
+        const __m128i *low = (const __m128i *)(rows + k) + half, *high = (const __m128i *)(rows + k + 4) + half;
+        r[k] = (vbits)_mm256_inserti128_si256(_mm256_castsi128_si256(*low), *high, 1);
 #else
         r[k] = rows[4 * half + k];
 #endif

@@ -112,12 +112,13 @@ BNNC_INLINE vf32 ISA(pool_step)(const bnnc_conv_shape *s, const float *const *ro
     for (int32_t k = 0; k < count; k++)
         for (int32_t kx = 0; kx < taps; kx++) {
             int64_t at = i * stride + (int64_t)kx * s->dilation_w - s->pad_left;
-            vf32 a = whole ? f32_load(rows[k] + at) : ISA(load_window)(rows[k], at, s->iw, none);
-            if (stride == 2) {
-                int64_t next = at + BNNC_LANES;
-                vf32 b = whole ? f32_load(rows[k] + next) : ISA(load_window)(rows[k], next, s->iw, none);
-                a = ISA(even)(a, b);
-            }
+            vf32 a;
+            if (stride == 2)
+                a = ISA(even)(whole ? ISA(load_two)(rows[k] + at)
+                                    : ISA(two_of)(ISA(load_window)(rows[k], at, s->iw, none),
+                                                  ISA(load_window)(rows[k], at + BNNC_LANES, s->iw, none)));
+            else
+                a = whole ? f32_load(rows[k] + at) : ISA(load_window)(rows[k], at, s->iw, none);
             v = ISA(pool_combine)(v, a, max);
         }
     return v;

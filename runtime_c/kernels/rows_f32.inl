@@ -1,17 +1,26 @@
 /* Copying rows of pixels: strided, with padding, and without reading outside the tensor. */
 
-/* even, odd: of the lanes of a and then b every second one, from the first or from the second.
+/* Two vectors of floats that follow each other, in the form that even and odd take.
+ *
+ * even, odd: every second one of them, from the first or from the second.
  * slide: the last lane of carry, then v without its last lane; slide_down: v without its first lane,
  * then the first lane of next.
- * interleave_*: a0 b0 a1 b1 ..., its first and its second vector. */
+ * interleave_*: a0 b0 a1 b1 ..., its first and its second vector.
+ *
+ * With vectors of 32 bytes, shuffles within 16-byte lanes are cheap everywhere, and those across lanes
+ * are not: they take up to eight operations (Zen 1). So lanes are chosen by loading and storing halves. */
+typedef struct {
+    vf32 a, b;
+} ISA(two);
+
 #if BNNC_VEC_BYTES == 64
-BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
+BNNC_INLINE vf32 ISA(even)(ISA(two) v) {
     __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+    return (vf32)_mm512_permutex2var_ps((__m512)v.a, order, (__m512)v.b);
 }
-BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
+BNNC_INLINE vf32 ISA(odd)(ISA(two) v) {
     __m512i order = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-    return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
+    return (vf32)_mm512_permutex2var_ps((__m512)v.a, order, (__m512)v.b);
 }
 BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
     return (vf32)_mm512_alignr_epi32((__m512i)v, (__m512i)carry, 15);
@@ -28,21 +37,35 @@ BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
     return (vf32)_mm512_permutex2var_ps((__m512)a, order, (__m512)b);
 }
 #elif BNNC_VEC_BYTES == 32
-BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
-    __m256 mixed = _mm256_shuffle_ps((__m256)a, (__m256)b, 0x88);
-    return (vf32)_mm256_permute4x64_pd((__m256d)mixed, 0xD8);
+/* Two halves as one vector. */
+BNNC_INLINE vf32 ISA(join_halves)(__m128 low, __m128 high) {
+    return (vf32)_mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
 }
-BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
-    __m256 mixed = _mm256_shuffle_ps((__m256)a, (__m256)b, 0xDD);
-    return (vf32)_mm256_permute4x64_pd((__m256d)mixed, 0xD8);
+/* Their first halves are `a`, their second halves `b`. */
+BNNC_INLINE ISA(two) ISA(two_of)(vf32 a, vf32 b) {
+    __m128 a_high = _mm256_extractf128_ps((__m256)a, 1), b_high = _mm256_extractf128_ps((__m256)b, 1);
+    return (ISA(two)){ISA(join_halves)(_mm256_castps256_ps128((__m256)a), _mm256_castps256_ps128((__m256)b)),
+                      ISA(join_halves)(a_high, b_high)};
+}
+BNNC_INLINE ISA(two) ISA(load_two)(const float *from) {
+    return (ISA(two)){ISA(join_halves)(_mm_loadu_ps(from), _mm_loadu_ps(from + 8)),
+                      ISA(join_halves)(_mm_loadu_ps(from + 4), _mm_loadu_ps(from + 12))};
+}
+BNNC_INLINE vf32 ISA(even)(ISA(two) v) {
+    return (vf32)_mm256_shuffle_ps((__m256)v.a, (__m256)v.b, 0x88);
+}
+BNNC_INLINE vf32 ISA(odd)(ISA(two) v) {
+    return (vf32)_mm256_shuffle_ps((__m256)v.a, (__m256)v.b, 0xDD);
+}
+/* The second half of a, then the first half of b. */
+BNNC_INLINE __m256i ISA(middle)(vf32 a, vf32 b) {
+    return (__m256i)ISA(join_halves)(_mm256_extractf128_ps((__m256)a, 1), _mm256_castps256_ps128((__m256)b));
 }
 BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
-    __m256i between = _mm256_permute2x128_si256((__m256i)carry, (__m256i)v, 0x21);
-    return (vf32)_mm256_alignr_epi8((__m256i)v, between, 12);
+    return (vf32)_mm256_alignr_epi8((__m256i)v, ISA(middle)(carry, v), 12);
 }
 BNNC_INLINE vf32 ISA(slide_down)(vf32 v, vf32 next) {
-    __m256i between = _mm256_permute2x128_si256((__m256i)v, (__m256i)next, 0x21);
-    return (vf32)_mm256_alignr_epi8(between, (__m256i)v, 4);
+    return (vf32)_mm256_alignr_epi8(ISA(middle)(v, next), (__m256i)v, 4);
 }
 BNNC_INLINE vf32 ISA(interleave_low)(vf32 a, vf32 b) {
     __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b), high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
@@ -53,11 +76,11 @@ BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
     return (vf32)_mm256_permute2f128_ps(low, high, 0x31);
 }
 #elif defined(__SSE2__)
-BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
-    return (vf32)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88);
+BNNC_INLINE vf32 ISA(even)(ISA(two) v) {
+    return (vf32)_mm_shuffle_ps((__m128)v.a, (__m128)v.b, 0x88);
 }
-BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
-    return (vf32)_mm_shuffle_ps((__m128)a, (__m128)b, 0xDD);
+BNNC_INLINE vf32 ISA(odd)(ISA(two) v) {
+    return (vf32)_mm_shuffle_ps((__m128)v.a, (__m128)v.b, 0xDD);
 }
 BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
     __m128 rotated = _mm_shuffle_ps((__m128)v, (__m128)v, 0x90);
@@ -74,11 +97,11 @@ BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
     return (vf32)_mm_unpackhi_ps((__m128)a, (__m128)b);
 }
 #else
-BNNC_INLINE vf32 ISA(even)(vf32 a, vf32 b) {
-    return (vf32){a[0], a[2], b[0], b[2]};
+BNNC_INLINE vf32 ISA(even)(ISA(two) v) {
+    return (vf32){v.a[0], v.a[2], v.b[0], v.b[2]};
 }
-BNNC_INLINE vf32 ISA(odd)(vf32 a, vf32 b) {
-    return (vf32){a[1], a[3], b[1], b[3]};
+BNNC_INLINE vf32 ISA(odd)(ISA(two) v) {
+    return (vf32){v.a[1], v.a[3], v.b[1], v.b[3]};
 }
 BNNC_INLINE vf32 ISA(slide)(vf32 carry, vf32 v) {
     return (vf32){carry[3], v[0], v[1], v[2]};
@@ -93,6 +116,29 @@ BNNC_INLINE vf32 ISA(interleave_high)(vf32 a, vf32 b) {
     return (vf32){a[2], b[2], a[3], b[3]};
 }
 #endif
+
+#if BNNC_VEC_BYTES != 32
+BNNC_INLINE ISA(two) ISA(two_of)(vf32 a, vf32 b) {
+    return (ISA(two)){a, b};
+}
+BNNC_INLINE ISA(two) ISA(load_two)(const float *from) {
+    return ISA(two_of)(f32_load(from), f32_load(from + BNNC_LANES));
+}
+#endif
+
+/* Store a0 b0 a1 b1 ... */
+BNNC_INLINE void ISA(store_interleaved)(float *to, vf32 a, vf32 b) {
+#if BNNC_VEC_BYTES == 32
+    __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b), high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    _mm_storeu_ps(to, _mm256_castps256_ps128(low));
+    _mm_storeu_ps(to + 4, _mm256_castps256_ps128(high));
+    _mm_storeu_ps(to + 8, _mm256_extractf128_ps(low, 1));
+    _mm_storeu_ps(to + 12, _mm256_extractf128_ps(high, 1));
+#else
+    f32_store(to, ISA(interleave_low)(a, b));
+    f32_store(to + BNNC_LANES, ISA(interleave_high)(a, b));
+#endif
+}
 
 /* Lane i is row[at + i] where that lies in [0, width), else that of `none`; nothing else is read. */
 BNNC_INLINE vf32 ISA(load_window)(const float *row, int64_t at, int64_t width, vf32 none) {
@@ -133,7 +179,7 @@ BNNC_INLINE void ISA(take_row)(float *restrict to, const float *from, const floa
     } else if (stride == 2) {
         int64_t safe = BNNC_MIN(count, (end - from) / 2 - (BNNC_LANES - 1));
         for (; i < safe; i += BNNC_LANES)
-            f32_store(to + i, ISA(even)(f32_load(from + 2 * i), f32_load(from + 2 * i + BNNC_LANES)));
+            f32_store(to + i, ISA(even)(ISA(load_two)(from + 2 * i)));
     }
     for (; i < count; i++)
         to[i] = from[i * stride];

@@ -154,19 +154,48 @@ BNNC_INLINE void ISA(winograd_out)(const vf32 *in, vf32 *out, const int m) {
     out[3] = f32_fma(b3, db, f32_fma(a3, da, in[5]));
 }
 
-/* Of m vectors, every m-th lane from the first, second, ... on; and back. */
+/* Of the pixels of BNNC_LANES tiles, as winograd_pixels loads them: of each tile the first, the second, ...
+ * pixel; and back to vectors of pixels that follow each other. With vectors of 32 bytes and tiles of 4
+ * pixels, vector i holds tiles i and i + 4, so that nothing but whole halves leaves its half. */
+#if BNNC_VEC_BYTES == 32
+BNNC_INLINE void ISA(winograd_transpose)(vf32 *v) {
+    const __m256 v0 = (__m256)v[0], v1 = (__m256)v[1], v2 = (__m256)v[2], v3 = (__m256)v[3];
+    __m256 low01 = _mm256_unpacklo_ps(v0, v1), low23 = _mm256_unpacklo_ps(v2, v3);
+    __m256 high01 = _mm256_unpackhi_ps(v0, v1), high23 = _mm256_unpackhi_ps(v2, v3);
+    v[0] = (vf32)_mm256_shuffle_ps(low01, low23, 0x44);
+    v[1] = (vf32)_mm256_shuffle_ps(low01, low23, 0xEE);
+    v[2] = (vf32)_mm256_shuffle_ps(high01, high23, 0x44);
+    v[3] = (vf32)_mm256_shuffle_ps(high01, high23, 0xEE);
+}
+#endif
+BNNC_INLINE vf32 ISA(winograd_pixels)(const float *row, int i, const int m) {
+#if BNNC_VEC_BYTES == 32
+    if (m == 4)
+        return ISA(join_halves)(_mm_loadu_ps(row + 4 * i), _mm_loadu_ps(row + 4 * i + 16));
+#endif
+    (void)m;
+    return f32_load(row + i * BNNC_LANES);
+}
 BNNC_INLINE void ISA(winograd_split)(vf32 *v, const int m) {
-    vf32 even0 = ISA(even)(v[0], v[1]), odd0 = ISA(odd)(v[0], v[1]);
+#if BNNC_VEC_BYTES == 32
+    if (m == 4) {
+        ISA(winograd_transpose)(v);
+        return;
+    }
+#endif
+    ISA(two) first = ISA(two_of)(v[0], v[1]);
+    vf32 even0 = ISA(even)(first), odd0 = ISA(odd)(first);
     if (m == 2) {
         v[0] = even0;
         v[1] = odd0;
         return;
     }
-    vf32 even1 = ISA(even)(v[2], v[3]), odd1 = ISA(odd)(v[2], v[3]);
-    v[0] = ISA(even)(even0, even1);
-    v[1] = ISA(even)(odd0, odd1);
-    v[2] = ISA(odd)(even0, even1);
-    v[3] = ISA(odd)(odd0, odd1);
+    ISA(two) second = ISA(two_of)(v[2], v[3]);
+    ISA(two) even = ISA(two_of)(even0, ISA(even)(second)), odd = ISA(two_of)(odd0, ISA(odd)(second));
+    v[0] = ISA(even)(even);
+    v[1] = ISA(even)(odd);
+    v[2] = ISA(odd)(even);
+    v[3] = ISA(odd)(odd);
 }
 BNNC_INLINE void ISA(winograd_join)(vf32 *v, const int m) {
     if (m == 2) {
@@ -175,26 +204,42 @@ BNNC_INLINE void ISA(winograd_join)(vf32 *v, const int m) {
         v[0] = low;
         return;
     }
+#if BNNC_VEC_BYTES == 32
+    ISA(winograd_transpose)(v);
+    ISA(two) left = ISA(two_of)(v[0], v[1]), right = ISA(two_of)(v[2], v[3]);
+    v[0] = left.a;
+    v[1] = right.a;
+    v[2] = left.b;
+    v[3] = right.b;
+#else
     vf32 low02 = ISA(interleave_low)(v[0], v[2]), high02 = ISA(interleave_high)(v[0], v[2]);
     vf32 low13 = ISA(interleave_low)(v[1], v[3]), high13 = ISA(interleave_high)(v[1], v[3]);
     v[0] = ISA(interleave_low)(low02, low13);
     v[1] = ISA(interleave_high)(low02, low13);
     v[2] = ISA(interleave_low)(high02, high13);
     v[3] = ISA(interleave_high)(high02, high13);
+#endif
 }
 
-/* The inputs of BNNC_LANES tiles from pixel `at` on, transformed along columns of pixels and then split. */
-BNNC_INLINE void ISA(winograd_columns)(const float *const *in, int64_t at, int64_t width, vf32 out[6][4],
-                                       const int inside, const int m) {
+/* The inputs of BNNC_LANES tiles, transformed along columns of pixels and then split. */
+BNNC_INLINE void ISA(winograd_columns)(const float *const *rows, vf32 out[6][4], const int m) {
     BNNC_UNROLL for (int i = 0; i < m; i++) {
         vf32 d[6], r[6];
-        BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] =
-            inside ? f32_load(in[j] + at + i * BNNC_LANES)
-                   : ISA(load_window)(in[j], at + i * BNNC_LANES, width, f32_set(0));
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] = ISA(winograd_pixels)(rows[j], i, m);
         ISA(winograd_in)(d, r, m);
         BNNC_UNROLL for (int j = 0; j < m + 2; j++) out[j][i] = r[j];
     }
     BNNC_UNROLL for (int j = 0; j < m + 2; j++) ISA(winograd_split)(out[j], m);
+}
+
+/* Copies for winograd_columns of rows from pixel `at` on, with zeros for what lies outside their `width`. */
+BNNC_INLINE void ISA(winograd_edge)(const float *const *in, int64_t at, int64_t width, float edge[6][4 * BNNC_LANES],
+                                    const float **rows, const int m) {
+    for (int i = 0; i < m * BNNC_LANES; i += BNNC_LANES)
+        for (int j = 0; j < m + 2; j++)
+            f32_store(edge[j] + i, ISA(load_window)(in[j], at + i, width, f32_set(0)));
+    for (int j = 0; j < m + 2; j++)
+        rows[j] = edge[j];
 }
 
 /* Transform one channel's inputs of one row of tiles: first along columns of pixels, which need not be
@@ -210,19 +255,24 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
     }
     int64_t tiles = t->tx1 - t->tx0, begin = t->tx0 * m - p->pad_left;
     int64_t last = BNNC_CEIL_DIV(tiles, BNNC_LANES) * BNNC_LANES;
-    vf32 carry[6][2] = {{{0}}};
-    if (begin + m * last < s->iw) {
-        vf32 next[6][4];
-        ISA(winograd_columns)(in, begin + m * last, s->iw, next, 0, m);
-        BNNC_UNROLL for (int j = 0; j < m + 2; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) carry[j][k] = next[j][k];
-    }
-    for (int64_t i = last - BNNC_LANES; i >= 0; i -= BNNC_LANES) {
+    vf32 carry[6][2] = {{{0}}}, half[6][4];
+    float edge[6][4 * BNNC_LANES] __attribute__((aligned(64)));
+    for (int64_t i = last; i >= 0; i -= BNNC_LANES) {
+        const float *rows[6];
         int64_t at = begin + m * i;
-        vf32 half[6][4];
+        if (i == last && at >= s->iw)
+            continue;
         if (at >= 0 && at + m * BNNC_LANES <= s->iw)
-            ISA(winograd_columns)(in, at, s->iw, half, 1, m);
+            for (int j = 0; j < m + 2; j++)
+                rows[j] = in[j] + at;
         else
-            ISA(winograd_columns)(in, at, s->iw, half, 0, m);
+            ISA(winograd_edge)(in, at, s->iw, edge, rows, m);
+        ISA(winograd_columns)(rows, half, m);
+        if (i == last) {
+            BNNC_UNROLL for (int j = 0; j < m + 2; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) carry[j][k] =
+                half[j][k];
+            continue;
+        }
         BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
             vf32 d[6], r[6];
             BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = half[j][k];
