@@ -9,6 +9,7 @@ from bnnc.codegen import layouts, storage
 from bnnc.codegen.decoder import Decoder
 from bnnc.codegen.emitter import Emitter
 from bnnc.codegen.kernels import Kernel, choose
+from bnnc.codegen.kernels.scratch import SCRATCH_BYTES
 from bnnc.codegen.legalize import legalize
 from bnnc.codegen.model import Generated, Layer
 from bnnc.codegen.weights import Weights
@@ -17,8 +18,8 @@ from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.layout import DENSE
 from bnnc.ir.op import Flow
 
-SCRATCH_BYTES = 1 << 20
-"""Scratch at the start of the arena for the thread that calls; BNNC_SCRATCH_BYTES in C."""
+LEAST_ARENA = 512
+"""Bytes that ``bnnc_calibrate`` works in."""
 
 
 def generate(graph: Graph, info: Mapping[str, Any], decoder: Decoder | None = None) -> Generated:
@@ -39,9 +40,10 @@ def generate(graph: Graph, info: Mapping[str, Any], decoder: Decoder | None = No
     chosen.update((node, choose(node)) for node in graph.nodes() if node.op.name == "Copy")
     graph.check()
     nodes = graph.nodes()
-    memory = storage.plan(graph, nodes, SCRATCH_BYTES, overwrites)
+    memory = storage.plan(graph, nodes, lambda node: _scratch(node, chosen), overwrites)
+    memory.arena_bytes = max(memory.arena_bytes, LEAST_ARENA)
     if decoder is not None:
-        storage.keep_outputs(memory, graph)
+        storage.keep_outputs(memory, graph, SCRATCH_BYTES)
     weights = Weights()
     layers = tuple(_layers(graph, nodes, chosen, memory, weights))
     block = weights.block()
@@ -84,6 +86,10 @@ def overwrites(node: Node) -> Iterator[tuple[Value, Value]]:
         for value in node.inputs:
             if value is not None and not value.is_constant and value.type == node.output.type:
                 yield value, node.output
+
+
+def _scratch(node: Node, chosen: Mapping[Node, Kernel]) -> int:
+    return chosen[node].scratch(node) if node in chosen else 0
 
 
 def _layers(

@@ -24,7 +24,10 @@ def source(model: Generated, *, embed_weights: bool) -> str:
             symbol ``bnnc_weights``, to be linked in.
     """
     parts = [_banner(model), _PRELUDE, _weights(model, embed_weights)]
-    parts += [_layer(index, layer) for index, layer in enumerate(model.layers)]
+    parts += [
+        _layer(index, layer, model.storage.scratch[layer.node].offset)
+        for index, layer in enumerate(model.layers)
+    ]
     parts += [_tables(model), _entry_points(model)]
     return "\n".join(parts)
 
@@ -61,13 +64,12 @@ typedef struct {
     void *const *outputs;
 } model_run;
 
-/* Places: so many bytes into the arena, the weights, an input or an output. The arena starts with
- * this thread's scratch. */
+/* Places: so many bytes into the arena, the weights, an input or an output. */
 #define A(offset) ((void *)(run->arena + (offset)))
 #define W(offset) ((const void *)(bnnc_weights + (offset)))
 #define IN(index, offset) ((const void *)((const uint8_t *)run->inputs[index] + (offset)))
 #define OUT(index, offset) ((void *)((uint8_t *)run->outputs[index] + (offset)))
-#define RUN(kernel, args) bnnc_parallel(run->pool, &run->isa->kernel, args, run->arena)
+#define RUN(kernel, args, scratch) bnnc_parallel(run->pool, &run->isa->kernel, args, scratch)
 """
 
 
@@ -93,7 +95,7 @@ def _weights(model: Generated, embed: bool) -> str:
     )
 
 
-def _layer(index: int, layer: Layer) -> str:
+def _layer(index: int, layer: Layer, scratch: int) -> str:
     node = layer.node
     lines = [f"{index}  {comment(node.title)}"]
     reads = ", ".join(
@@ -111,7 +113,7 @@ def _layer(index: int, layer: Layer) -> str:
     if steps:
         lines.append("    then " + ", ".join(step.kind for step in steps))
     head = "/* " + "\n * ".join(lines) + " */"
-    body = "\n".join(_call(number, call) for number, call in enumerate(layer.calls))
+    body = "\n".join(_call(number, call, scratch) for number, call in enumerate(layer.calls))
     return f"{head}\nstatic void layer_{index}(const model_run *run) {{\n{body}\n}}\n"
 
 
@@ -120,7 +122,7 @@ def _describe(name: str, dtype: str, shape: object) -> str:
     return f"{comment(name, 48)} {dtype}[{sizes}]"
 
 
-def _call(number: int, call: Call) -> str:
+def _call(number: int, call: Call, scratch: int) -> str:
     suffix = str(number) if number else ""
     lines, fields = _arguments(call, suffix)
     if call.branches:
@@ -136,7 +138,7 @@ def _call(number: int, call: Call) -> str:
     lines.append(f"    const {call.struct} args{suffix} = {{")
     lines += [f"        .{name} = {text}," for name, text in fields]
     lines.append("    };")
-    lines.append(f"    RUN({call.kernel}, &args{suffix});")
+    lines.append(f"    RUN({call.kernel}, &args{suffix}, A({scratch}));")
     return "\n".join(lines)
 
 

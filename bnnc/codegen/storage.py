@@ -3,7 +3,7 @@
 Tensors that are only another look at bytes already there (Reshape, a contiguous Slice, a part of a
 Concat, the updated residual stream) share storage. What remains are *buffers* with a lifetime in
 layers; they are laid into one arena, large ones first, each at the lowest offset where it meets no
-buffer alive at the same time.
+buffer alive at the same time. Kernels' scratch is laid among them, each alive during one layer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Storage:
         places: where each value that is not a constant lives.
         arena_bytes: size of the arena.
         outputs: where in the arena a run may put its outputs, if nobody else gives them a place.
-        live_bytes: the largest sum of buffers alive during one layer: no plan can need less.
+        live_bytes: the largest sum of tensors alive during one layer: no plan can need less.
+        scratch: the buffer that each node's kernel works in.
     """
 
     places: dict[Value, Place]
@@ -58,6 +59,7 @@ class Storage:
     live_bytes: int = 0
     buffers: list[Buffer] = field(default_factory=list)
     outputs: tuple[int, ...] = ()
+    scratch: dict[Node, Buffer] = field(default_factory=dict)
 
 
 def view_offset(node: Node) -> int | None:
@@ -83,13 +85,13 @@ def view_offset(node: Node) -> int | None:
 def plan(
     graph: Graph,
     nodes: list[Node],
-    reserved: int,
+    scratch: Callable[[Node], int],
     overwrites: Callable[[Node], Iterable[tuple[Value, Value]]],
 ) -> Storage:
     """Plan storage for ``nodes``, the graph's nodes in the order they run.
 
     Args:
-        reserved: bytes at the start of the arena that belong to someone else.
+        scratch: bytes that a node's kernel needs beside the tensors.
         overwrites: (operand, result) pairs for which the node may write the result over the
             operand, element by element.
     """
@@ -142,12 +144,16 @@ def plan(
     storage.buffers = list(
         {id(p.buffer): p.buffer for p in places.values() if p.buffer.space == "arena"}.values()
     )
-    _assign_offsets(storage, reserved)
+    storage.live_bytes = _most_at_once(storage.buffers)
+    for step, node in enumerate(nodes):
+        storage.scratch[node] = Buffer("arena", scratch(node), step, step)
+    _assign_offsets(storage)
     return storage
 
 
-def keep_outputs(storage: Storage, graph: Graph) -> None:
-    """Make room for the outputs behind everything else in the arena."""
+def keep_outputs(storage: Storage, graph: Graph, least: int) -> None:
+    """Make room for the outputs behind everything else in the arena, and behind ``least`` bytes."""
+    storage.arena_bytes = max(storage.arena_bytes, least)
     offsets = []
     for value in graph.outputs:
         offsets.append(storage.arena_bytes)
@@ -190,14 +196,15 @@ def _place_concatenations(
             offset += value.type.bytes
 
 
-def _assign_offsets(storage: Storage, reserved: int) -> None:
+def _assign_offsets(storage: Storage) -> None:
     """The largest buffers first, each at the lowest place that is free while it lives."""
-    order = sorted(storage.buffers, key=lambda b: (-b.size, b.first))
+    buffers = [*storage.buffers, *storage.scratch.values()]
+    order = sorted(buffers, key=lambda b: (-b.size, b.first))
     first, last = (np.array([getattr(b, name) for b in order]) for name in ("first", "last"))
     starts = np.zeros(len(order), np.int64)
     for number, buffer in enumerate(order):
         size = _aligned(buffer.size)
-        offset = reserved
+        offset = 0
         beside = (first[:number] <= buffer.last) & (last[:number] >= buffer.first)
         rivals = np.flatnonzero(beside)
         for index in rivals[np.argsort(starts[rivals], kind="stable")]:
@@ -206,8 +213,7 @@ def _assign_offsets(storage: Storage, reserved: int) -> None:
                 break
             offset = max(offset, other.offset + _aligned(other.size))
         buffer.offset = starts[number] = offset
-    storage.arena_bytes = max((b.offset + _aligned(b.size) for b in order), default=reserved)
-    storage.live_bytes = _most_at_once(order)
+    storage.arena_bytes = max((b.offset + _aligned(b.size) for b in order), default=0)
 
 
 def _most_at_once(buffers: Sequence[Buffer]) -> int:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bnnc.codegen import storage
 from bnnc.codegen.generate import overwrites
+from bnnc.codegen.kernels.kernel import no_scratch
 from bnnc.codegen.legalize import legalize
 from bnnc.ir import interpreter
 from bnnc.ir.graph import Graph, Value
@@ -47,7 +48,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 def _run_in_planned_memory(graph: Graph, x: np.ndarray) -> list[np.ndarray]:
     """Interpret the graph with every tensor where the plan puts it."""
     nodes = graph.nodes()
-    plan = storage.plan(graph, nodes, 0, overwrites)
+    plan = storage.plan(graph, nodes, no_scratch, overwrites)
     memory: dict[tuple[str, int], np.ndarray] = {}
 
     def view(value: Value) -> np.ndarray:
@@ -84,7 +85,7 @@ def test_the_residual_stream_is_updated_in_place() -> None:
     for _ in range(5):
         value = graph.add("Add", [value, graph.add("Relu", [x]).output]).output
     graph.mark_outputs([graph.add("Sigmoid", [value]).output])
-    plan = storage.plan(graph, graph.nodes(), 0, overwrites)
+    plan = storage.plan(graph, graph.nodes(), no_scratch, overwrites)
     assert plan.arena_bytes == 2 * x.type.bytes
 
 
@@ -94,7 +95,7 @@ def test_the_parts_of_a_concat_are_written_in_place() -> None:
     parts = [graph.add(op, [x]).output for op in ("Relu", "Sigmoid")]
     joined = graph.add("Concat", parts, {"axis": 1}).output
     graph.mark_outputs([graph.add("Relu", [joined]).output])
-    plan = storage.plan(graph, graph.nodes(), 0, overwrites)
+    plan = storage.plan(graph, graph.nodes(), no_scratch, overwrites)
     first, second = (plan.places[part] for part in parts)
     assert first.buffer is second.buffer is plan.places[joined].buffer
     assert (first.offset, second.offset) == (0, x.type.bytes)
@@ -119,5 +120,24 @@ def test_arena_stays_close_to_what_is_alive_at_once() -> None:
         if step % 2:
             kept.append(value)
     graph.mark_outputs([graph.add("Concat", [*kept, value], {"axis": 1}).output])
-    plan = storage.plan(graph, graph.nodes(), 0, overwrites)
+    plan = storage.plan(graph, graph.nodes(), no_scratch, overwrites)
     assert plan.arena_bytes <= 1.1 * plan.live_bytes
+
+
+def test_scratch_lies_where_no_living_tensor_does() -> None:
+    graph = Graph()
+    x = graph.add_input("x", _type(1, 8, 64, 64))
+    value = graph.add("Sigmoid", [x]).output
+    for _ in range(4):
+        value = graph.add("Add", [value, graph.add("Relu", [value]).output]).output
+    graph.mark_outputs([graph.add("Sigmoid", [value]).output])
+    nodes = graph.nodes()
+    plan = storage.plan(graph, nodes, lambda node: 100 * len(node.name) + 64, overwrites)
+    for step, node in enumerate(nodes):
+        own = plan.scratch[node]
+        for other in plan.buffers:
+            if other.first <= step <= other.last:
+                apart = own.offset + own.size <= other.offset
+                assert apart or other.offset + other.size <= own.offset
+        assert own.offset + own.size <= plan.arena_bytes
+    assert plan.live_bytes == 2 * x.type.bytes

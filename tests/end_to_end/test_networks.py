@@ -102,5 +102,4 @@ def test_results_do_not_depend_on_threads(network: tuple[str, Path, Path]) -> No
 @pytest.mark.slow
 def test_the_arena_is_close_to_what_must_be_alive(network: tuple[str, Path, Path]) -> None:
     compiled = bnnc.load(network[2]).info["compiled"]
-    scratch = 1 << 20
-    assert compiled["arena_bytes"] - scratch <= 1.1 * compiled["arena_live_bytes"]
+    assert compiled["arena_bytes"] <= 1.1 * compiled["arena_live_bytes"]

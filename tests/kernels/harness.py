@@ -19,7 +19,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from typing import Any
 import cffi
 import numpy as np
 
+from bnnc.codegen.kernels import scratch as declared
+from bnnc.codegen.kernels.scratch import SCRATCH_BYTES
 from bnnc.ir.graph import Node
 from bnnc.ir.ops import OPS
 from bnnc.ir.types import DType
@@ -37,7 +39,6 @@ FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 ISAS = ("portable", "avx2", "avx512")
 TILE = 512
-SCRATCH_BYTES = 1 << 20
 STEPS = (
     *("affine", "relu", "prelu", "clip", "unary"),
     *("add", "mul", "scale", "store", "sign", "threshold"),
@@ -157,14 +158,14 @@ class Isa:
             args: a struct from :class:`Arguments`.
             splits: where the units are cut into ranges, as fractions of their number; the ranges
                 run in an order that begins in the middle, each with scratch full of garbage.
-            scratch: memory to use; fresh if None.
+            scratch: memory to use; if None, as much as the kernel declares, where memory ends.
         """
         entry = getattr(self.table, kernel)
         units = entry.units(args.pointer)
         assert units >= 0
         cuts = sorted({0, units, *(int(units * fraction) for fraction in splits)})
         ranges = list(itertools.pairwise(cuts))
-        memory = _scratch() if scratch is None else scratch
+        memory = _scratch(kernel, args.struct) if scratch is None else scratch
         ffi, _ = library()
         for begin, end in ranges[len(ranges) // 2 :] + ranges[: len(ranges) // 2]:
             memory[:] = 0xAB
@@ -172,8 +173,47 @@ class Isa:
 
 
 @functools.cache
-def _scratch() -> np.ndarray:
+def _most_scratch() -> np.ndarray:
     return fenced(SCRATCH_BYTES, 64)
+
+
+def _scratch(kernel: str, args: Any) -> np.ndarray:
+    size = SCRATCHES[kernel](args) if kernel in SCRATCHES else SCRATCH_BYTES
+    memory = _most_scratch()
+    return memory[len(memory) - (size + 63) // 64 * 64 :]
+
+
+def _slides(s: Any) -> bool:
+    taps, pads = (s.kh, s.kw, s.dilation_h, s.dilation_w), (s.pad_left, max(s.iw, s.ow) <= 512)
+    return taps == (3, 3, 1, 1) and pads == (1, True) and max(s.stride_h, s.stride_w) <= 2
+
+
+def _conv_transpose_scratch(s: Any) -> int:
+    if max(s.dilation_h, s.dilation_w) > 1:
+        return SCRATCH_BYTES
+    taps = -(-s.kh // s.stride_h) * -(-s.kw // s.stride_w)
+    return declared.conv_transpose(s.ic // s.groups * taps, s.stride_h * s.stride_w)
+
+
+SCRATCHES: dict[str, Callable[[Any], int]] = {
+    "binary_conv_planar": lambda a: declared.planar(a.shape.ic, a.shape.oc),
+    "conv_f32": lambda a: declared.conv(
+        a.shape.ic // a.shape.groups * a.shape.kh * a.shape.kw, a.shape.stride_w
+    ),
+    "depthwise_f32": lambda a: declared.sliding(a.shape.iw) if _slides(a.shape) else SCRATCH_BYTES,
+    "pooled_depthwise_f32": lambda a: declared.pooled(a.shape.iw, a.shape.ow, a.shape.stride_w),
+    "conv_f32_winograd": lambda a: declared.winograd(a.shape.ic, a.shape.iw),
+    "branched_conv_f32": lambda a: declared.winograd(
+        a.shape.ic, a.shape.iw, hidden=max(a.branches[k].hidden for k in range(a.count))
+    ),
+    "conv_transpose_f32_winograd": lambda a: declared.winograd(
+        a.shape.ic, a.shape.iw, a.tile, phases=2
+    ),
+    "conv_transpose_f32": lambda a: _conv_transpose_scratch(a.shape),
+    "map_f32": lambda a: declared.row(),
+    **dict.fromkeys(("unary", "cast", "copy", "fill", "gather", "look_up", "top_k"), lambda a: 0),
+}
+"""What kernels declare as scratch, given their arguments; what is not here may use all there is."""
 
 
 def isa(name: str) -> Isa | None:

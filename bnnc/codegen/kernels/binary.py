@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bnnc.codegen.emitter import Emitter
+from bnnc.codegen.kernels import scratch
 from bnnc.codegen.kernels.convolution import conv_shape
 from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.codegen.packing import bits
@@ -53,7 +54,19 @@ def _nhwc(node: Node, emitter: Emitter) -> None:
     _emit("binary_conv_nhwc", node, emitter)
 
 
+def _planar_scratch(node: Node) -> int:
+    oc, ic = node.operand(1).shape[:2]
+    return scratch.planar(ic, oc)
+
+
 KERNELS = (
-    Kernel("BinaryConv", "binary_conv_planar", _planar, _planar_fits, reads=BITS_PLANAR),
+    Kernel(
+        "BinaryConv",
+        "binary_conv_planar",
+        _planar,
+        _planar_fits,
+        reads=BITS_PLANAR,
+        scratch=_planar_scratch,
+    ),
     Kernel("BinaryConv", "binary_conv_nhwc", _nhwc, reads=BITS_NHWC),
 )

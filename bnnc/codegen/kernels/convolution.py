@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bnnc.codegen.emitter import Emitter
+from bnnc.codegen.kernels import scratch
 from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.codegen.packing import floats
 from bnnc.ir.graph import Node
@@ -76,6 +77,10 @@ def _conv(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_f32", floats.pack_conv(_weights(node), node.attrs["group"]), node, emitter)
 
 
+def _conv_scratch(node: Node) -> int:
+    return scratch.conv(math.prod(node.operand(1).shape[1:]), node.attrs["strides"][-1])
+
+
 WINOGRAD_CHANNELS = 4, 256
 """Input channels for which Winograd's transformation pays, and keeps its working set in scratch."""
 
@@ -102,6 +107,15 @@ def _winograd_pays(node: Node) -> bool:
 
 def _winograd(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_f32_winograd", floats.pack_conv_winograd(_weights(node)), node, emitter)
+
+
+def _winograd_scratch(node: Node) -> int:
+    return scratch.winograd(node.operand(0).shape[1], node.operand(0).shape[3])
+
+
+def _branched_scratch(node: Node) -> int:
+    hidden = max(node.operand(branch.inputs[0]).shape[0] for branch in node.attrs["branches"])
+    return scratch.winograd(node.operand(0).shape[1], node.operand(0).shape[3], hidden=hidden)
 
 
 def _branched(node: Node, emitter: Emitter) -> None:
@@ -133,10 +147,27 @@ def _depthwise(node: Node, emitter: Emitter) -> None:
     _emit_conv("depthwise_f32", _weights(node), node, emitter)
 
 
+def _depthwise_scratch(node: Node) -> int:
+    attrs, width, out_width = node.attrs, node.operand(0).shape[-1], node.outputs[0].shape[-1]
+    slides = (
+        node.operand(1).shape[2:] == (3, 3)
+        and max(attrs["strides"]) <= 2
+        and max(attrs["dilations"]) == 1
+        and attrs["pads"][1] == 1
+        and max(width, out_width) <= 512
+    )
+    return scratch.sliding(width) if slides else scratch.SCRATCH_BYTES
+
+
 def _pooled_depthwise(node: Node, emitter: Emitter) -> None:
     height, width = node.attrs["pool"]
     weights = _weights(node)
     _emit_conv("pooled_depthwise_f32", weights, node, emitter, pool_h=height, pool_w=width)
+
+
+def _pooled_scratch(node: Node) -> int:
+    out_width = node.outputs[0].shape[-1]
+    return scratch.pooled(node.operand(0).shape[-1], out_width, node.attrs["strides"][-1])
 
 
 def _conv_transpose(node: Node, emitter: Emitter) -> None:
@@ -144,6 +175,15 @@ def _conv_transpose(node: Node, emitter: Emitter) -> None:
     geometry = attrs["group"], attrs["strides"], attrs["dilations"]
     packed = floats.pack_conv_transpose(_weights(node), *geometry)
     _emit_conv("conv_transpose_f32", packed, node, emitter)
+
+
+def _conv_transpose_scratch(node: Node) -> int:
+    weights, attrs = node.operand(1).shape, node.attrs
+    if max(attrs["dilations"]) > 1:
+        return scratch.SCRATCH_BYTES
+    taps = [-(-taps // stride) for taps, stride in zip(weights[2:], attrs["strides"])]
+    depth = weights[0] // attrs["group"] * math.prod(taps)
+    return scratch.conv_transpose(depth, math.prod(attrs["strides"]))
 
 
 WINOGRAD_WEIGHTS = 1 << 18
@@ -177,6 +217,11 @@ def _conv_transpose_winograd(node: Node, emitter: Emitter) -> None:
     top, left = node.attrs["pads"][:2]
     packed = floats.pack_conv_transpose_winograd(_weights(node), (top, left), tile)
     _emit_conv("conv_transpose_f32_winograd", packed, node, emitter, tile=tile)
+
+
+def _conv_transpose_winograd_scratch(node: Node) -> int:
+    _, ic, _, width = node.operand(0).shape
+    return scratch.winograd(ic, width, _transposed_tile(node), phases=2)
 
 
 def _pool(node: Node, emitter: Emitter) -> None:
@@ -269,16 +314,24 @@ def _matmul(node: Node, emitter: Emitter) -> None:
 _RUNTIME_WEIGHTS = "takes weights that are computed during the run, which compiled code does not"
 
 KERNELS = (
-    Kernel("Conv", "depthwise_f32", _depthwise, _is_depthwise, otherwise=_RUNTIME_WEIGHTS),
-    Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays),
-    Kernel("Conv", "conv_f32", _conv, _constant_weights),
-    Kernel("BranchedConv", "branched_conv_f32", _branched),
-    Kernel("PooledConv", "pooled_depthwise_f32", _pooled_depthwise),
+    Kernel(
+        "Conv",
+        "depthwise_f32",
+        _depthwise,
+        _is_depthwise,
+        otherwise=_RUNTIME_WEIGHTS,
+        scratch=_depthwise_scratch,
+    ),
+    Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays, scratch=_winograd_scratch),
+    Kernel("Conv", "conv_f32", _conv, _constant_weights, scratch=_conv_scratch),
+    Kernel("BranchedConv", "branched_conv_f32", _branched, scratch=_branched_scratch),
+    Kernel("PooledConv", "pooled_depthwise_f32", _pooled_depthwise, scratch=_pooled_scratch),
     Kernel(
         "ConvTranspose",
         "conv_transpose_f32_winograd",
         _conv_transpose_winograd,
         lambda node: _transposed_tile(node) > 0,
+        scratch=_conv_transpose_winograd_scratch,
     ),
     Kernel(
         "ConvTranspose",
@@ -286,6 +339,7 @@ KERNELS = (
         _conv_transpose,
         _constant_weights,
         otherwise=_RUNTIME_WEIGHTS,
+        scratch=_conv_transpose_scratch,
     ),
     Kernel("MaxPool", "max_pool_f32", _pool, floats_only=True),
     Kernel("AveragePool", "average_pool_f32", _pool, floats_only=True),

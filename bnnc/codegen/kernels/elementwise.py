@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bnnc.codegen.emitter import Call, Emitter, Field, element_type, function, layout, stored
-from bnnc.codegen.kernels.kernel import Kernel
+from bnnc.codegen.kernels import scratch
+from bnnc.codegen.kernels.kernel import Kernel, no_scratch
 from bnnc.ir.graph import Node, Value
 from bnnc.ir.op import Flow
 from bnnc.ir.ops import OPS
@@ -180,22 +181,34 @@ def _unpack(node: Node, emitter: Emitter) -> None:
     )
 
 
+def _map_scratch(node: Node) -> int:
+    return scratch.row()
+
+
 KERNELS = (
-    Kernel("Map", "map_f32", _map),
+    Kernel("Map", "map_f32", _map, scratch=_map_scratch),
     Kernel(
         "BatchNormalization",
         "map_f32",
         _batch_norm,
         _constant_statistics,
         otherwise="takes statistics that are computed during the run, which compiled code does not",
+        scratch=_map_scratch,
     ),
-    *(Kernel(op, "unary", _unary) for op in _UNARY),
+    *(Kernel(op, "unary", _unary, scratch=no_scratch) for op in _UNARY),
     *(
         Kernel(op, "broadcast", _broadcast, _rank_fits, otherwise="works on more than 8 axes")
         for op in _BINARY
     ),
     Kernel("Where", "where", _broadcast, _rank_fits, otherwise="works on more than 8 axes"),
-    Kernel("Cast", "cast", _cast, _cast_fits, otherwise="between these types has no compiled form"),
+    Kernel(
+        "Cast",
+        "cast",
+        _cast,
+        _cast_fits,
+        otherwise="between these types has no compiled form",
+        scratch=no_scratch,
+    ),
     Kernel("Copy", "copy", _copy, reads=""),
     Kernel("Unpack", "bits_unpack", _unpack, reads=""),
 )

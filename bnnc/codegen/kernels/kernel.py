@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bnnc.codegen.emitter import Emitter
+from bnnc.codegen.kernels.scratch import SCRATCH_BYTES
 from bnnc.ir.graph import Node
 from bnnc.ir.layout import DENSE
 from bnnc.ir.types import DType
@@ -13,6 +14,15 @@ from bnnc.ir.types import DType
 
 def _always(node: Node) -> bool:
     return True
+
+
+def _most(node: Node) -> int:
+    return SCRATCH_BYTES
+
+
+def no_scratch(node: Node) -> int:
+    """``scratch`` of a kernel that works on the tensors alone."""
+    return 0
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Kernel:
         reads: the layout its data inputs must have.
         otherwise: why a node it does not fit cannot be compiled, for the error message.
         floats_only: whether its first input must be float32.
+        scratch: the bytes of scratch that computing a node takes at most.
     """
 
     op: str
@@ -36,6 +47,7 @@ class Kernel:
     reads: str = DENSE
     otherwise: str = "with these inputs has no compiled form"
     floats_only: bool = False
+    scratch: Callable[[Node], int] = _most
 
     def reads_type_of(self, node: Node) -> bool:
         """Whether it can read elements of the type that the node's first input has."""
