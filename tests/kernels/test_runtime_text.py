@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from harness import FLAGS, RUNTIME_C, WARNINGS, compiled, compiler, included, sources
 
+QUICK = "-O1"
+"""Optimised as far as warnings about what flows where need it."""
+
 
 def compilers() -> list[str]:
     """Those of the usual compilers that are on the path, each once."""
@@ -29,7 +32,7 @@ def compile_quietly(cc: str, file: Path, out: Path, *flags: str) -> None:
 @pytest.mark.parametrize("cc", compilers())
 @pytest.mark.parametrize("file", sources(), ids=lambda path: path.name)
 def test_every_file_compiles_without_a_warning(tmp_path: Path, cc: str, file: Path) -> None:
-    compile_quietly(cc, file, tmp_path / "object.o")
+    compile_quietly(cc, file, tmp_path / "object.o", QUICK)
 
 
 def inline(file: Path, seen: set[Path]) -> str:
@@ -58,7 +61,7 @@ def in_one_file() -> str:
 def test_the_runtime_works_as_a_single_file(tmp_path: Path, cc: str) -> None:
     file = tmp_path / "all.c"
     file.write_text(in_one_file())
-    compile_quietly(cc, file, tmp_path / "all.o")
+    compile_quietly(cc, file, tmp_path / "all.o", QUICK)
     nm = shutil.which("nm")
     if nm:
         symbols = subprocess.run([nm, tmp_path / "all.o"], capture_output=True, text=True).stdout
