@@ -18,8 +18,8 @@ from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.layout import DENSE
 from bnnc.ir.op import Flow
 
-LEAST_ARENA = 512
-"""Bytes that ``bnnc_calibrate`` works in."""
+CALIBRATION_BYTES = 512
+"""What of the arena ``bnnc_calibrate`` works in."""
 
 
 def generate(graph: Graph, info: Mapping[str, Any], decoder: Decoder | None = None) -> Generated:
@@ -41,9 +41,10 @@ def generate(graph: Graph, info: Mapping[str, Any], decoder: Decoder | None = No
     graph.check()
     nodes = graph.nodes()
     memory = storage.plan(graph, nodes, lambda node: _scratch(node, chosen), overwrites)
-    memory.arena_bytes = max(memory.arena_bytes, LEAST_ARENA)
+    least = CALIBRATION_BYTES if decoder is None else SCRATCH_BYTES
+    memory.arena_bytes = max(memory.arena_bytes, least)
     if decoder is not None:
-        storage.keep_outputs(memory, graph, SCRATCH_BYTES)
+        storage.keep_outputs(memory, graph)
     weights = Weights()
     layers = tuple(_layers(graph, nodes, chosen, memory, weights))
     block = weights.block()
@@ -89,7 +90,7 @@ def overwrites(node: Node) -> Iterator[tuple[Value, Value]]:
 
 
 def _scratch(node: Node, chosen: Mapping[Node, Kernel]) -> int:
-    return chosen[node].scratch(node) if node in chosen else 0
+    return chosen[node].scratch_of(node) if node in chosen else 0
 
 
 def _layers(

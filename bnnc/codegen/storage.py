@@ -151,9 +151,8 @@ def plan(
     return storage
 
 
-def keep_outputs(storage: Storage, graph: Graph, least: int) -> None:
-    """Make room for the outputs behind everything else in the arena, and behind ``least`` bytes."""
-    storage.arena_bytes = max(storage.arena_bytes, least)
+def keep_outputs(storage: Storage, graph: Graph) -> None:
+    """Make room for the outputs behind everything else in the arena."""
     offsets = []
     for value in graph.outputs:
         offsets.append(storage.arena_bytes)

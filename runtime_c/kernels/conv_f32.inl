@@ -85,17 +85,6 @@ BNNC_INLINE float *ISA(plain_store)(const bnnc_epilogue *e, float *low, bnnc_epi
     return e->steps[relu].out;
 }
 
-/* The first tensors, at most two, that an epilogue adds or stores. */
-BNNC_INLINE void ISA(epilogue_tensors)(const bnnc_epilogue *e, const float *tensors[2]) {
-    int found = 0;
-    tensors[0] = tensors[1] = NULL;
-    for (int32_t i = 0; i < e->count && found < 2; i++)
-        if (e->steps[i].kind == BNNC_STEP_STORE)
-            tensors[found++] = e->steps[i].out;
-        else if (e->steps[i].kind == BNNC_STEP_ADD || e->steps[i].kind == BNNC_STEP_MUL)
-            tensors[found++] = e->steps[i].a;
-}
-
 /* Cut an image into tiles of about `tile` pixels, such as an epilogue takes. */
 static void ISA(plan_tiles)(ISA(conv_plan) *p, int64_t tile) {
     int64_t height = p->pixels / p->width;

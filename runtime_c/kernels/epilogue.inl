@@ -341,3 +341,19 @@ static void ISA(epilogue_run_rows_i32)(const bnnc_epilogue *e, int32_t batch_ind
                                        int64_t first_pixel, int32_t count, const int32_t *acc, int64_t stride) {
     ISA(run_rows)(e, batch_index, channel, rows, first_pixel, count, NULL, acc, stride, NULL);
 }
+
+/* The first tensors, at most two, that an epilogue adds, multiplies by or stores. */
+BNNC_INLINE void ISA(epilogue_tensors)(const bnnc_epilogue *e, const float *tensors[2]) {
+    int found = 0;
+    tensors[0] = tensors[1] = NULL;
+    for (int32_t i = 0; i < e->count && found < 2; i++) {
+        const bnnc_step *s = e->steps + i;
+        const float *t = NULL;
+        if (s->kind == BNNC_STEP_STORE)
+            t = s->out;
+        else if (s->kind == BNNC_STEP_ADD || s->kind == BNNC_STEP_MUL)
+            t = s->a;
+        if (t && t != tensors[0])
+            tensors[found++] = t;
+    }
+}

@@ -39,34 +39,17 @@ static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) *p, const ISA(pla
 
 /* ---- what becomes of the sums ---- */
 
-/* Tensors that the epilogue adds or stores, at most two. */
-typedef struct {
-    const float *tensors[2];
-    int32_t count;
-} PLANAR(stream);
-
-static PLANAR(stream) PLANAR(stream_of)(const bnnc_epilogue *e) {
-    PLANAR(stream) stream = {.count = 0};
-    for (int32_t k = 0; k < e->count && stream.count < 2; k++) {
-        const bnnc_step *s = e->steps + k;
-        const float *t = s->kind == BNNC_STEP_STORE ? s->out : s->kind == BNNC_STEP_ADD ? s->a : NULL;
-        if (t && !(stream.count && stream.tensors[0] == t))
-            stream.tensors[stream.count++] = t;
-    }
-    return stream;
-}
-
-/* Ask for one channel's pixels of a unit in them. One channel at a time, while the one before is put out:
- * channels often lie a power of two apart, and lines of many would drive each other out of the caches.
- * Without the empty statement GCC takes a function that only prefetches for one without effect, and
- * leaves out its calls. */
-BNNC_INLINE void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(stream) *stream,
+/* Ask for one channel's pixels of a unit in what the epilogue adds or stores. One channel at a time, while the one
+ * before is put out: channels often lie a power of two apart, and lines of many would drive each other out of the
+ * caches. Without the empty statement GCC takes a function that only prefetches for one without effect, and leaves out
+ * its calls. */
+BNNC_INLINE void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *const stream[2],
                                int32_t channel) {
     const bnnc_conv_shape *s = &p->args->shape;
     const int64_t first = ((int64_t)u->batch_index * s->oc + channel) * s->oh * s->ow + u->first;
-    for (int32_t k = 0; k < stream->count; k++)
+    for (int32_t k = 0; k < 2 && stream[k]; k++)
         for (int32_t i = 0; i < u->rows * u->count; i += 16) {
-            __builtin_prefetch(stream->tensors[k] + first + i, 1);
+            __builtin_prefetch(stream[k] + first + i, 1);
             __asm__ volatile("");
         }
 }
@@ -103,7 +86,7 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_
 }
 
 static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(residual) *r,
-                                  const PLANAR(stream) *stream, const vbits *planes, PLANAR(scratch) *s) {
+                                  const float *const stream[2], const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_conv_shape *shape = &p->args->shape;
     const int64_t pixels = (int64_t)shape->oh * shape->ow;
     const int32_t h = 9 * shape->ic / 2;
@@ -152,7 +135,7 @@ static int PLANAR(match_residual)(const ISA(planar_plan) *p, const ISA(planar_un
 }
 
 /* The output of a unit's channels, whose sums' planes begin at `planes`. */
-static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(stream) *stream,
+static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *const stream[2],
                            const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_step *step = p->args->epilogue.steps;
     const int plain = !p->args->raw && !p->args->border;
@@ -191,7 +174,8 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
     PLANAR(scratch) *s = scratch;
     const int32_t ic = p->args->shape.ic, oc = p->args->shape.oc;
     const PLANAR(window) window = PLANAR(window_of)(p, u);
-    const PLANAR(stream) stream = PLANAR(stream_of)(&p->args->epilogue);
+    const float *stream[2];
+    ISA(epilogue_tensors)(&p->args->epilogue, stream);
     const uint8_t *x = (const uint8_t *)p->args->x + u->batch_index * ic * p->plane_bytes;
     const uint16_t *codes = p->args->w;
     for (int32_t c = 0, size; c < ic; c += size, codes += (int64_t)size * oc) {
@@ -212,9 +196,9 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             some.channel += k;
             some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
-            PLANAR(fetch)(p, u, &stream, some.channel);
+            PLANAR(fetch)(p, u, stream, some.channel);
             PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
-            PLANAR(output)(p, &some, &stream, run.planes, s);
+            PLANAR(output)(p, &some, stream, run.planes, s);
         }
     }
 }

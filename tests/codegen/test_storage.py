@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from bnnc.codegen import storage
 from bnnc.codegen.generate import overwrites
-from bnnc.codegen.kernels.kernel import no_scratch
 from bnnc.codegen.legalize import legalize
 from bnnc.ir import interpreter
-from bnnc.ir.graph import Graph, Value
+from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType, TensorType
 
 
@@ -42,6 +41,21 @@ def graphs(draw: st.DrawFn) -> Graph:
             node = graph.add("Relu", [value], name=f"n{index}")
         values.append(node.output)
     graph.mark_outputs([values[-1], draw(st.sampled_from(values[1:]))])
+    return graph
+
+
+def no_scratch(node: Node) -> int:
+    return 0
+
+
+def residual_blocks() -> Graph:
+    """Five sums into one stream."""
+    graph = Graph()
+    x = graph.add_input("x", _type(1, 8, 4, 4))
+    value = graph.add("Sigmoid", [x]).output
+    for _ in range(5):
+        value = graph.add("Add", [value, graph.add("Relu", [x]).output]).output
+    graph.mark_outputs([graph.add("Sigmoid", [value]).output])
     return graph
 
 
@@ -79,14 +93,9 @@ def test_running_in_the_planned_memory_changes_no_result(graph: Graph) -> None:
 
 
 def test_the_residual_stream_is_updated_in_place() -> None:
-    graph = Graph()
-    x = graph.add_input("x", _type(1, 8, 4, 4))
-    value = graph.add("Sigmoid", [x]).output
-    for _ in range(5):
-        value = graph.add("Add", [value, graph.add("Relu", [x]).output]).output
-    graph.mark_outputs([graph.add("Sigmoid", [value]).output])
+    graph = residual_blocks()
     plan = storage.plan(graph, graph.nodes(), no_scratch, overwrites)
-    assert plan.arena_bytes == 2 * x.type.bytes
+    assert plan.arena_bytes == 2 * graph.inputs[0].type.bytes
 
 
 def test_the_parts_of_a_concat_are_written_in_place() -> None:
@@ -125,14 +134,9 @@ def test_arena_stays_close_to_what_is_alive_at_once() -> None:
 
 
 def test_scratch_lies_where_no_living_tensor_does() -> None:
-    graph = Graph()
-    x = graph.add_input("x", _type(1, 8, 64, 64))
-    value = graph.add("Sigmoid", [x]).output
-    for _ in range(4):
-        value = graph.add("Add", [value, graph.add("Relu", [value]).output]).output
-    graph.mark_outputs([graph.add("Sigmoid", [value]).output])
+    graph = residual_blocks()
     nodes = graph.nodes()
-    plan = storage.plan(graph, nodes, lambda node: 100 * len(node.name) + 64, overwrites)
+    plan = storage.plan(graph, nodes, lambda node: 100 * len(node.op.name), overwrites)
     for step, node in enumerate(nodes):
         own = plan.scratch[node]
         for other in plan.buffers:
@@ -140,4 +144,4 @@ def test_scratch_lies_where_no_living_tensor_does() -> None:
                 apart = own.offset + own.size <= other.offset
                 assert apart or other.offset + other.size <= own.offset
         assert own.offset + own.size <= plan.arena_bytes
-    assert plan.live_bytes == 2 * x.type.bytes
+    assert plan.live_bytes == 2 * graph.inputs[0].type.bytes

@@ -183,34 +183,18 @@ def _scratch(kernel: str, args: Any) -> np.ndarray:
     return memory[len(memory) - (size + 63) // 64 * 64 :]
 
 
-def _slides(s: Any) -> bool:
-    taps, pads = (s.kh, s.kw, s.dilation_h, s.dilation_w), (s.pad_left, max(s.iw, s.ow) <= 512)
-    return taps == (3, 3, 1, 1) and pads == (1, True) and max(s.stride_h, s.stride_w) <= 2
-
-
-def _conv_transpose_scratch(s: Any) -> int:
-    if max(s.dilation_h, s.dilation_w) > 1:
-        return SCRATCH_BYTES
-    taps = -(-s.kh // s.stride_h) * -(-s.kw // s.stride_w)
-    return declared.conv_transpose(s.ic // s.groups * taps, s.stride_h * s.stride_w)
-
-
 SCRATCHES: dict[str, Callable[[Any], int]] = {
-    "binary_conv_planar": lambda a: declared.planar(a.shape.ic, a.shape.oc),
-    "conv_f32": lambda a: declared.conv(
-        a.shape.ic // a.shape.groups * a.shape.kh * a.shape.kw, a.shape.stride_w
-    ),
-    "depthwise_f32": lambda a: declared.sliding(a.shape.iw) if _slides(a.shape) else SCRATCH_BYTES,
-    "pooled_depthwise_f32": lambda a: declared.pooled(a.shape.iw, a.shape.ow, a.shape.stride_w),
-    "conv_f32_winograd": lambda a: declared.winograd(a.shape.ic, a.shape.iw),
+    "binary_conv_planar": lambda a: declared.planar(a.shape),
+    "conv_f32": lambda a: declared.conv(a.shape),
+    "conv_transpose_f32": lambda a: declared.conv_transpose(a.shape),
+    "depthwise_f32": lambda a: declared.depthwise(a.shape),
+    "pooled_depthwise_f32": lambda a: declared.pooled(a.shape),
+    "conv_f32_winograd": lambda a: declared.winograd(a.shape),
+    "conv_transpose_f32_winograd": lambda a: declared.winograd(a.shape, a.tile, phases=2),
     "branched_conv_f32": lambda a: declared.winograd(
-        a.shape.ic, a.shape.iw, hidden=max(a.branches[k].hidden for k in range(a.count))
+        a.shape, hidden=max(a.branches[k].hidden for k in range(a.count))
     ),
-    "conv_transpose_f32_winograd": lambda a: declared.winograd(
-        a.shape.ic, a.shape.iw, a.tile, phases=2
-    ),
-    "conv_transpose_f32": lambda a: _conv_transpose_scratch(a.shape),
-    "map_f32": lambda a: declared.row(),
+    "map_f32": lambda a: declared.ROW_BYTES,
     **dict.fromkeys(("unary", "cast", "copy", "fill", "gather", "look_up", "top_k"), lambda a: 0),
 }
 """What kernels declare as scratch, given their arguments; what is not here may use all there is."""

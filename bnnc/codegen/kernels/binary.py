@@ -6,7 +6,7 @@ import numpy as np
 
 from bnnc.codegen.emitter import Emitter
 from bnnc.codegen.kernels import scratch
-from bnnc.codegen.kernels.convolution import conv_shape
+from bnnc.codegen.kernels.convolution import by_shape, conv_shape
 from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.codegen.packing import bits
 from bnnc.ir.graph import Node
@@ -28,7 +28,7 @@ def _planar_fits(node: Node) -> bool:
 def _emit(kernel: str, node: Node, emitter: Emitter) -> None:
     weights = node.operand(1).data
     assert weights is not None
-    groups, pad = node.attrs["group"], node.attrs["pad"]
+    pad = node.attrs["pad"]
     raw = not node.attrs["steps"]
     planar = kernel == "binary_conv_planar"
     border = bits.border_correction(weights, pad) if planar else None
@@ -36,7 +36,7 @@ def _emit(kernel: str, node: Node, emitter: Emitter) -> None:
         kernel,
         "bnnc_binary_conv_args",
         None if raw else node,
-        shape=conv_shape(node, weights.shape[2:], groups),
+        shape=conv_shape(node).text,
         x=emitter.address(node.operand(0)),
         w=emitter.pack(bits.pack_planar(weights) if planar else bits.pack_nhwc(weights)),
         pad=int(pad),
@@ -54,11 +54,6 @@ def _nhwc(node: Node, emitter: Emitter) -> None:
     _emit("binary_conv_nhwc", node, emitter)
 
 
-def _planar_scratch(node: Node) -> int:
-    oc, ic = node.operand(1).shape[:2]
-    return scratch.planar(ic, oc)
-
-
 KERNELS = (
     Kernel(
         "BinaryConv",
@@ -66,7 +61,7 @@ KERNELS = (
         _planar,
         _planar_fits,
         reads=BITS_PLANAR,
-        scratch=_planar_scratch,
+        scratch=by_shape(scratch.planar),
     ),
     Kernel("BinaryConv", "binary_conv_nhwc", _nhwc, reads=BITS_NHWC),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -13,31 +15,53 @@ from bnnc.codegen.packing import floats
 from bnnc.ir.graph import Node
 
 
-def conv_shape(node: Node, kernel: tuple[int, int], groups: int = 1) -> str:
-    """The C initialiser of ``bnnc_conv_shape`` for a node on NCHW tensors, or on (N, C)."""
+@dataclass(frozen=True)
+class ConvShape:
+    """``bnnc_conv_shape``."""
+
+    batch: int
+    groups: int
+    ic: int
+    ih: int
+    iw: int
+    oc: int
+    oh: int
+    ow: int
+    kh: int
+    kw: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_left: int
+    dilation_h: int
+    dilation_w: int
+
+    @property
+    def text(self) -> str:
+        """Its C initialiser."""
+        fields = asdict(self).items()
+        return "{" + ", ".join(f".{name} = {value}" for name, value in fields if value) + "}"
+
+
+def conv_shape(node: Node, kernel: tuple[int, int] | None = None) -> ConvShape:
+    """The geometry of a node on NCHW tensors, or on (N, C).
+
+    Args:
+        kernel: the window's height and width, of one group; default: those of the node's weights.
+    """
     batch, ic, ih, iw = (*node.operand(0).shape, 1, 1)[:4]
     _, oc, oh, ow = (*node.outputs[0].shape, 1, 1)[:4]
     attrs = node.attrs
-    top, left = attrs["pads"][:2]
-    fields = {
-        "batch": batch,
-        "groups": groups,
-        "ic": ic,
-        "ih": ih,
-        "iw": iw,
-        "oc": oc,
-        "oh": oh,
-        "ow": ow,
-        "kh": kernel[0],
-        "kw": kernel[1],
-        "stride_h": attrs.get("strides", (1, 1))[0],
-        "stride_w": attrs.get("strides", (1, 1))[1],
-        "pad_top": top,
-        "pad_left": left,
-        "dilation_h": attrs.get("dilations", (1, 1))[0],
-        "dilation_w": attrs.get("dilations", (1, 1))[1],
-    }
-    return "{" + ", ".join(f".{name} = {value}" for name, value in fields.items() if value) + "}"
+    height, width = node.operand(1).shape[2:] if kernel is None else kernel
+    groups = attrs["group"] if kernel is None else 1
+    strides, dilations = (attrs.get(name, (1, 1))[:2] for name in ("strides", "dilations"))
+    sizes = (batch, groups, ic, ih, iw, oc, oh, ow, height, width)
+    return ConvShape(*sizes, *strides, *attrs["pads"][:2], *dilations)
+
+
+def by_shape(needs: Callable[[scratch.Shape], int]) -> Callable[[Node], int]:
+    """The scratch of a kernel that needs so much for a node with weights."""
+    return lambda node: needs(conv_shape(node))
 
 
 def _constant_weights(node: Node) -> bool:
@@ -59,13 +83,12 @@ def _is_depthwise(node: Node) -> bool:
 def _emit_conv(
     kernel: str, packed: np.ndarray, node: Node, emitter: Emitter, **fields: int
 ) -> None:
-    height, width = node.operand(1).shape[2:]
     bias = node.optional(2)
     emitter.call(
         kernel,
         "bnnc_conv_f32_args",
         node,
-        shape=conv_shape(node, (height, width), node.attrs["group"]),
+        shape=conv_shape(node).text,
         x=emitter.address(node.operand(0)),
         w=emitter.pack(packed),
         bias=0 if bias is None else emitter.address(bias),
@@ -75,10 +98,6 @@ def _emit_conv(
 
 def _conv(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_f32", floats.pack_conv(_weights(node), node.attrs["group"]), node, emitter)
-
-
-def _conv_scratch(node: Node) -> int:
-    return scratch.conv(math.prod(node.operand(1).shape[1:]), node.attrs["strides"][-1])
 
 
 WINOGRAD_CHANNELS = 4, 256
@@ -109,13 +128,9 @@ def _winograd(node: Node, emitter: Emitter) -> None:
     _emit_conv("conv_f32_winograd", floats.pack_conv_winograd(_weights(node)), node, emitter)
 
 
-def _winograd_scratch(node: Node) -> int:
-    return scratch.winograd(node.operand(0).shape[1], node.operand(0).shape[3])
-
-
 def _branched_scratch(node: Node) -> int:
     hidden = max(node.operand(branch.inputs[0]).shape[0] for branch in node.attrs["branches"])
-    return scratch.winograd(node.operand(0).shape[1], node.operand(0).shape[3], hidden=hidden)
+    return scratch.winograd(conv_shape(node, (3, 3)), hidden=hidden)
 
 
 def _branched(node: Node, emitter: Emitter) -> None:
@@ -123,7 +138,7 @@ def _branched(node: Node, emitter: Emitter) -> None:
     emitter.call(
         "branched_conv_f32",
         "bnnc_branched_conv_args",
-        shape=conv_shape(node, (3, 3)),
+        shape=conv_shape(node, (3, 3)).text,
         x=emitter.address(node.operand(0)),
         low=node.attrs["low"],
     )
@@ -147,27 +162,10 @@ def _depthwise(node: Node, emitter: Emitter) -> None:
     _emit_conv("depthwise_f32", _weights(node), node, emitter)
 
 
-def _depthwise_scratch(node: Node) -> int:
-    attrs, width, out_width = node.attrs, node.operand(0).shape[-1], node.outputs[0].shape[-1]
-    slides = (
-        node.operand(1).shape[2:] == (3, 3)
-        and max(attrs["strides"]) <= 2
-        and max(attrs["dilations"]) == 1
-        and attrs["pads"][1] == 1
-        and max(width, out_width) <= 512
-    )
-    return scratch.sliding(width) if slides else scratch.SCRATCH_BYTES
-
-
 def _pooled_depthwise(node: Node, emitter: Emitter) -> None:
     height, width = node.attrs["pool"]
     weights = _weights(node)
     _emit_conv("pooled_depthwise_f32", weights, node, emitter, pool_h=height, pool_w=width)
-
-
-def _pooled_scratch(node: Node) -> int:
-    out_width = node.outputs[0].shape[-1]
-    return scratch.pooled(node.operand(0).shape[-1], out_width, node.attrs["strides"][-1])
 
 
 def _conv_transpose(node: Node, emitter: Emitter) -> None:
@@ -175,15 +173,6 @@ def _conv_transpose(node: Node, emitter: Emitter) -> None:
     geometry = attrs["group"], attrs["strides"], attrs["dilations"]
     packed = floats.pack_conv_transpose(_weights(node), *geometry)
     _emit_conv("conv_transpose_f32", packed, node, emitter)
-
-
-def _conv_transpose_scratch(node: Node) -> int:
-    weights, attrs = node.operand(1).shape, node.attrs
-    if max(attrs["dilations"]) > 1:
-        return scratch.SCRATCH_BYTES
-    taps = [-(-taps // stride) for taps, stride in zip(weights[2:], attrs["strides"])]
-    depth = weights[0] // attrs["group"] * math.prod(taps)
-    return scratch.conv_transpose(depth, math.prod(attrs["strides"]))
 
 
 WINOGRAD_WEIGHTS = 1 << 18
@@ -220,8 +209,7 @@ def _conv_transpose_winograd(node: Node, emitter: Emitter) -> None:
 
 
 def _conv_transpose_winograd_scratch(node: Node) -> int:
-    _, ic, _, width = node.operand(0).shape
-    return scratch.winograd(ic, width, _transposed_tile(node), phases=2)
+    return scratch.winograd(conv_shape(node), _transposed_tile(node), phases=2)
 
 
 def _pool(node: Node, emitter: Emitter) -> None:
@@ -229,7 +217,7 @@ def _pool(node: Node, emitter: Emitter) -> None:
     emitter.call(
         kernel,
         "bnnc_pool_args",
-        shape=conv_shape(node, node.attrs["kernel"]),
+        shape=conv_shape(node, node.attrs["kernel"]).text,
         count_pad=int(node.attrs.get("count_include_pad", 0)),
         x=emitter.address(node.operand(0)),
         out=emitter.address(node.output),
@@ -320,12 +308,16 @@ KERNELS = (
         _depthwise,
         _is_depthwise,
         otherwise=_RUNTIME_WEIGHTS,
-        scratch=_depthwise_scratch,
+        scratch=by_shape(scratch.depthwise),
     ),
-    Kernel("Conv", "conv_f32_winograd", _winograd, _winograd_pays, scratch=_winograd_scratch),
-    Kernel("Conv", "conv_f32", _conv, _constant_weights, scratch=_conv_scratch),
+    Kernel(
+        "Conv", "conv_f32_winograd", _winograd, _winograd_pays, scratch=by_shape(scratch.winograd)
+    ),
+    Kernel("Conv", "conv_f32", _conv, _constant_weights, scratch=by_shape(scratch.conv)),
     Kernel("BranchedConv", "branched_conv_f32", _branched, scratch=_branched_scratch),
-    Kernel("PooledConv", "pooled_depthwise_f32", _pooled_depthwise, scratch=_pooled_scratch),
+    Kernel(
+        "PooledConv", "pooled_depthwise_f32", _pooled_depthwise, scratch=by_shape(scratch.pooled)
+    ),
     Kernel(
         "ConvTranspose",
         "conv_transpose_f32_winograd",
@@ -339,7 +331,7 @@ KERNELS = (
         _conv_transpose,
         _constant_weights,
         otherwise=_RUNTIME_WEIGHTS,
-        scratch=_conv_transpose_scratch,
+        scratch=by_shape(scratch.conv_transpose),
     ),
     Kernel("MaxPool", "max_pool_f32", _pool, floats_only=True),
     Kernel("AveragePool", "average_pool_f32", _pool, floats_only=True),

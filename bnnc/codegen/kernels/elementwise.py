@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bnnc.codegen.emitter import Call, Emitter, Field, element_type, function, layout, stored
-from bnnc.codegen.kernels import scratch
-from bnnc.codegen.kernels.kernel import Kernel, no_scratch
+from bnnc.codegen.kernels.kernel import Kernel
+from bnnc.codegen.kernels.scratch import ROW_BYTES
 from bnnc.ir.graph import Node, Value
 from bnnc.ir.op import Flow
 from bnnc.ir.ops import OPS
@@ -181,21 +181,17 @@ def _unpack(node: Node, emitter: Emitter) -> None:
     )
 
 
-def _map_scratch(node: Node) -> int:
-    return scratch.row()
-
-
 KERNELS = (
-    Kernel("Map", "map_f32", _map, scratch=_map_scratch),
+    Kernel("Map", "map_f32", _map, scratch=ROW_BYTES),
     Kernel(
         "BatchNormalization",
         "map_f32",
         _batch_norm,
         _constant_statistics,
         otherwise="takes statistics that are computed during the run, which compiled code does not",
-        scratch=_map_scratch,
+        scratch=ROW_BYTES,
     ),
-    *(Kernel(op, "unary", _unary, scratch=no_scratch) for op in _UNARY),
+    *(Kernel(op, "unary", _unary, scratch=0) for op in _UNARY),
     *(
         Kernel(op, "broadcast", _broadcast, _rank_fits, otherwise="works on more than 8 axes")
         for op in _BINARY
@@ -207,7 +203,7 @@ KERNELS = (
         _cast,
         _cast_fits,
         otherwise="between these types has no compiled form",
-        scratch=no_scratch,
+        scratch=0,
     ),
     Kernel("Copy", "copy", _copy, reads=""),
     Kernel("Unpack", "bits_unpack", _unpack, reads=""),

@@ -16,15 +16,6 @@ def _always(node: Node) -> bool:
     return True
 
 
-def _most(node: Node) -> int:
-    return SCRATCH_BYTES
-
-
-def no_scratch(node: Node) -> int:
-    """``scratch`` of a kernel that works on the tensors alone."""
-    return 0
-
-
 @dataclass(frozen=True)
 class Kernel:
     """One way to compute one op.
@@ -37,7 +28,7 @@ class Kernel:
         reads: the layout its data inputs must have.
         otherwise: why a node it does not fit cannot be compiled, for the error message.
         floats_only: whether its first input must be float32.
-        scratch: the bytes of scratch that computing a node takes at most.
+        scratch: the bytes of scratch that it takes at most, for any node or for each.
     """
 
     op: str
@@ -47,8 +38,12 @@ class Kernel:
     reads: str = DENSE
     otherwise: str = "with these inputs has no compiled form"
     floats_only: bool = False
-    scratch: Callable[[Node], int] = _most
+    scratch: int | Callable[[Node], int] = SCRATCH_BYTES
 
     def reads_type_of(self, node: Node) -> bool:
         """Whether it can read elements of the type that the node's first input has."""
         return not self.floats_only or node.operand(0).dtype is DType.F32
+
+    def scratch_of(self, node: Node) -> int:
+        """The bytes of scratch that computing ``node`` takes at most."""
+        return self.scratch(node) if callable(self.scratch) else self.scratch

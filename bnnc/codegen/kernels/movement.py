@@ -9,7 +9,7 @@ import numpy as np
 
 from bnnc.codegen.emitter import Emitter
 from bnnc.codegen.kernels.elementwise import broadcast_strides
-from bnnc.codegen.kernels.kernel import Kernel, no_scratch
+from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.ir.graph import Node, Value
 from bnnc.ir.ops.movement import slice_ranges
 
@@ -149,11 +149,11 @@ def _look_up(node: Node, emitter: Emitter) -> None:
 
 
 KERNELS = (
-    Kernel("Transpose", "copy", _transpose, scratch=no_scratch),
-    Kernel("Expand", "copy", _expand, scratch=no_scratch),
-    Kernel("Slice", "copy", _slice, scratch=no_scratch),
-    Kernel("Concat", "copy", _concat, scratch=no_scratch),
-    Kernel("Pad", "copy", _pad, _constant_pad, scratch=no_scratch),
-    Kernel("Gather", "gather", _gather, scratch=no_scratch),
-    Kernel("LookUp", "look_up", _look_up, scratch=no_scratch),
+    Kernel("Transpose", "copy", _transpose, scratch=0),
+    Kernel("Expand", "copy", _expand, scratch=0),
+    Kernel("Slice", "copy", _slice, scratch=0),
+    Kernel("Concat", "copy", _concat, scratch=0),
+    Kernel("Pad", "copy", _pad, _constant_pad, scratch=0),
+    Kernel("Gather", "gather", _gather, scratch=0),
+    Kernel("LookUp", "look_up", _look_up, scratch=0),
 )

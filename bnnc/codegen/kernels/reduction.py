@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bnnc.codegen.emitter import Emitter, element_type, function
-from bnnc.codegen.kernels.kernel import Kernel, no_scratch
+from bnnc.codegen.kernels.kernel import Kernel
 from bnnc.ir.graph import Node
 
 _REDUCTIONS = ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare")
@@ -75,5 +75,5 @@ KERNELS = (
     *(Kernel(op, "reduce", _reduce) for op in ("ArgMax", "ArgMin")),
     Kernel("Softmax", "softmax", _softmax),
     Kernel("LogSoftmax", "softmax", _softmax),
-    Kernel("TopK", "top_k", _top_k, floats_only=True, scratch=no_scratch),
+    Kernel("TopK", "top_k", _top_k, floats_only=True, scratch=0),
 )
