@@ -102,14 +102,15 @@ typedef struct {
  * orders them; pad_* are the amounts cropped from the full output; stride_w is at most 1024.
  * conv_transpose_f32_winograd: the same with 4x4 taps, strides of 2, no dilation, one group, iw at most
  * 16384, by tiles of tile x tile: 4 with ic at most 256, or 2 with ic at most 512; weights [ceil(oc / 8)]
- * [phase of rows][phase of columns][(tile + 1)²][ic][8], transformed. */
+ * [phase of rows][phase of columns][(tile + 1)²][ic][8], transformed, or, to be transformed during the run
+ * (expand), [2][2] in place of [(tile + 1)²]. */
 typedef struct {
     bnnc_conv_shape shape;
     const float *x;
     const float *w;
     const float *bias;
     int32_t pool_h, pool_w; /* pooled_depthwise_f32 only */
-    int32_t tile;           /* conv_transpose_f32_winograd only */
+    int32_t tile, expand;   /* conv_transpose_f32_winograd only */
     bnnc_epilogue epilogue;
 } bnnc_conv_f32_args;
 

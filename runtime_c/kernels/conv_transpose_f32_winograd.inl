@@ -30,16 +30,45 @@ BNNC_INLINE ISA(tconv_winograd_plan) ISA(plan_tconv_winograd)(const bnnc_conv_f3
     return c;
 }
 
-/* One phase's outputs of all channels of a block, in rows of `stride`, channels block_pixels apart.
- * Returns the weights of the next phase. */
-BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(tconv_winograd_plan) *c, const ISA(winograd_block) *t,
-                                                   const int phase_y, const int phase_x, const float *w,
-                                                   int32_t channel, int32_t channels, const float *inputs, float *sums,
-                                                   float *rows, const int m) {
+/* Of the weights that a phase's taps [2][2][ic][8] are transformed to, those of one row of positions: m + 1 times
+ * [ic][8], `stride` floats apart. Of three taps the first or the last is absent, by rows and by columns, with the
+ * position of the same number. */
+static void ISA(tconv_winograd_expand)(const float *taps, int64_t ic, int y, int absent_y, int absent_x, float *to,
+                                       int64_t stride, const int m) {
+    const int64_t count = ic * 8;
+    const int down = absent_y == 0, right = absent_x == 0;
+    float rows[3], columns[5][3];
+    ISA(winograd_factors)(y, rows, m);
+    for (int x = 0; x < m + 1; x++)
+        ISA(winograd_factors)(x + right, columns[x], m);
+    vf32 above = f32_set(rows[down]), below = f32_set(rows[1 + down]);
+    for (int64_t i = 0; i < count; i += BNNC_LANES) {
+        const float *tap = taps + i;
+        vf32 left = f32_fma(f32_load(tap + 2 * count), below, f32_load(tap) * above);
+        vf32 next = f32_fma(f32_load(tap + 3 * count), below, f32_load(tap + count) * above);
+        BNNC_UNROLL for (int x = 0; x < m + 1; x++) f32_store(
+            to + x * stride + i, f32_fma(next, f32_set(columns[x][1 + right]), left * f32_set(columns[x][right])));
+    }
+}
+
+/* One phase's outputs of all channels of a block, in rows of whole tiles, channels block_pixels apart. `expanded`:
+ * room for a row of its weights, if they are to be transformed. */
+BNNC_INLINE void ISA(tconv_winograd_phase)(const ISA(tconv_winograd_plan) *c, const ISA(winograd_block) *t,
+                                           const int phase_y, const int phase_x, const float *w, int32_t channel,
+                                           int32_t channels, const float *inputs, float *sums, float *rows,
+                                           float *expanded, const int m) {
     const ISA(winograd_plan) *p = &c->p;
     const bnnc_conv_shape *s = p->s;
+    const int expand = c->args->expand;
     const int absent_y = phase_y && s->pad_top % 2 ? 0 : m + 1, absent_x = phase_x && s->pad_left % 2 ? 0 : m + 1;
-    for (int y = 0; y < m + 2; y++)
+    /* Taps may lie a power of two apart, and so share cache sets; what is made of them does not. */
+    const int64_t stride = s->ic * 8 + (expand ? 16 : 0);
+    const float *from = w;
+    for (int y = 0; y < m + 2; y++) {
+        if (expand && y != absent_y) {
+            ISA(tconv_winograd_expand)(w, s->ic, y, absent_y, absent_x, expanded, stride, m);
+            from = expanded;
+        }
         for (int x = 0; x < m + 2; x++) {
             const int position = y * (m + 2) + x;
             float *to = sums + position * p->sum_position;
@@ -47,13 +76,13 @@ BNNC_INLINE const float *ISA(tconv_winograd_phase)(const ISA(tconv_winograd_plan
                 memset(to, 0, (size_t)(8 * p->lanes) * sizeof *to);
                 continue;
             }
-            ISA(winograd_products)(p, inputs + position * p->input_position, w, channels, to);
-            w += s->ic * 8;
+            ISA(winograd_products)(p, inputs + position * p->input_position, from, channels, to);
+            from += stride;
         }
+    }
     for (int32_t i = 0; i < channels; i++)
         ISA(winograd_rows)(p, t, sums + i * p->lanes, c->args->bias ? c->args->bias[channel + i] : 0,
                            rows + i * p->block_pixels, p->pitch * m, m);
-    return w;
 }
 
 /* Weave the rows of both phases of columns, and store them or run the epilogue on them. `phases` holds
@@ -92,19 +121,20 @@ BNNC_INLINE void ISA(tconv_winograd_run)(const bnnc_conv_f32_args *args, int64_t
     const bnnc_conv_shape *s = p->s;
     float *inputs = scratch, *sums = inputs + positions * p->input_position,
           *phases = sums + positions * p->sum_position;
-    float *zeros = phases + 2 * 8 * p->block_pixels;
+    float *zeros = phases + 2 * 8 * p->block_pixels, *expanded = zeros + BNNC_CEIL_DIV(s->iw, 16) * 16;
+    const int64_t phase_weights = (int64_t)(args->expand ? 4 : (m + 1) * (m + 1)) * s->ic * 8;
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
     for (int64_t unit = begin; unit < end; unit++) {
         ISA(winograd_block) t = ISA(winograd_unit)(p, unit, m);
         if (unit == begin || unit % p->splits == 0)
             ISA(winograd_inputs)(p, &t, zeros, inputs, m);
-        const float *w = args->w + (int64_t)t.channel / 8 * 4 * (m + 1) * (m + 1) * s->ic * 8;
+        const float *w = args->w + t.channel / 8 * 4 * phase_weights;
         for (int32_t channel = t.channel; channel < t.stop; channel += 8) {
             int32_t channels = BNNC_MIN(8, s->oc - channel);
             for (int phase_y = 0; phase_y < 2; phase_y++) {
-                for (int phase_x = 0; phase_x < 2; phase_x++)
-                    w = ISA(tconv_winograd_phase)(&c, &t, phase_y, phase_x, w, channel, channels, inputs, sums,
-                                                  phases + phase_x * 8 * p->block_pixels, m);
+                for (int phase_x = 0; phase_x < 2; phase_x++, w += phase_weights)
+                    ISA(tconv_winograd_phase)(&c, &t, phase_y, phase_x, w, channel, channels, inputs, sums,
+                                              phases + phase_x * 8 * p->block_pixels, expanded, m);
                 ISA(tconv_winograd_finish)(&c, &t, phase_y, channel, channels, phases, m);
             }
         }

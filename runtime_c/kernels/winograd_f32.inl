@@ -16,7 +16,8 @@
  *
  * The usual points 1 and 2 lose a digit and a half to cancellation. With a = 3/4 and b = 3/2, whose
  * powers are exact, the error is about two and a half times that of summing directly. For m = 2 the
- * points are 0, +-1, infinity, and nothing is lost.
+ * points are 0, +-1, infinity, and nothing is lost. G comes from the same points, with the factors
+ * that make up for those of B'; most weights have been transformed before they come here.
  *
  * Lanes are tiles that follow each other in a row of tiles. A unit is a block of tiles, and of output
  * channels all or, where blocks are few, some: its inputs are transformed, which gives a panel for each
@@ -152,6 +153,19 @@ BNNC_INLINE void ISA(winograd_out)(const vf32 *in, vf32 *out, const int m) {
     out[1] = f32_fma(b, db, a * da);
     out[2] = f32_fma(b2, sb, a2 * sa);
     out[3] = f32_fma(b3, db, f32_fma(a3, da, in[5]));
+}
+
+/* Row `row` of G: what it takes of each of three weights. */
+BNNC_INLINE void ISA(winograd_factors)(int row, float *factors, const int m) {
+    const float a = m == 2 ? 1 : WINOGRAD_A, b = WINOGRAD_B, a2 = a * a, b2 = b * b;
+    const float points[6] = {0, a, -a, b, -b, 0};
+    const float zero = m == 2 ? -1 : a2 * b2, first = m == 2 ? 2 : 2 * a2 * (a2 - b2), second = 2 * b2 * (b2 - a2);
+    const float scales[6] = {zero, first, first, second, second, 1};
+    const float p = points[row], s = scales[row];
+    const int infinite = row == m + 1;
+    factors[0] = infinite ? 0 : 1 / s;
+    factors[1] = infinite ? 0 : p / s;
+    factors[2] = infinite ? 1 : p * p / s;
 }
 
 /* Of the pixels of BNNC_LANES tiles, as winograd_pixels loads them: of each tile the first, the second, ...

@@ -37,6 +37,7 @@ class Layer:
     steps: tuple[str, ...] = ("relu", "store")
     groups: int = 1
     tile: int = 0  # of Winograd's transposed convolution
+    expand: bool = False  # whether that transforms its weights itself
 
     @property
     def out_size(self) -> int:
@@ -54,6 +55,7 @@ class Layer:
         stride = f"s{self.stride}" if self.stride > 1 else ""
         steps = "+".join(self.steps)
         tile = f" by {self.tile}" if self.tile else ""
+        tile += " expanded" if self.expand else ""
         return f"{self.kernel}{tile} {kind}{stride} {self.ic}->{self.oc}@{self.size} {steps}"
 
 
@@ -95,6 +97,7 @@ LAYERS = (
         for tile in (2, 4)
         if ic <= 256 or tile == 2
     ),
+    Layer("conv_transpose_f32_winograd", 256, 64, 16, 4, 2, 1, tile=4, expand=True),
     Layer("depthwise_f32", 32, 32, 256, 3, 2, 1, ("store",), 32),
     Layer("depthwise_f32", 16, 16, 256, 3, 2, 1, ("store",), 16),
     Layer("depthwise_f32", 64, 64, 127, 3, 2, 1, ("store",), 64),
@@ -117,6 +120,8 @@ def arguments(layer: Layer) -> Arguments:
     weights = random(layer.oc, layer.ic // layer.groups, k, k)
     if layer.kernel == "depthwise_f32":
         packed = weights
+    elif layer.expand:
+        packed = floats.pack_conv_transpose_taps(weights.swapaxes(0, 1), (layer.pad, layer.pad))
     elif layer.tile:
         packed = floats.pack_conv_transpose_winograd(
             weights.swapaxes(0, 1), (layer.pad, layer.pad), layer.tile
@@ -155,6 +160,7 @@ def arguments(layer: Layer) -> Arguments:
         w=aligned_copy(packed),
         bias=random(layer.oc),
         tile=layer.tile,
+        expand=int(layer.expand),
         epilogue=Epilogue(steps, layer.oc, out, out),
     )
 

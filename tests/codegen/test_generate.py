@@ -241,6 +241,27 @@ def test_convolutions(compile_graph: Compile, rng: np.random.Generator) -> None:
     _agree(graph, compile_graph, rng)
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "taps_kept"),
+    [((256, 16), 16, 1), ((32, 16), 16, 100 / 16), ((256, 16), 32, 36 / 16)],
+    ids=["many weights of a small map", "few weights", "many weights of a large map"],
+)
+def test_transposed_convolutions_keep_large_weights_as_they_are_where_each_serves_few_pixels(
+    compile_graph: Compile,
+    rng: np.random.Generator,
+    channels: tuple[int, int],
+    size: int,
+    taps_kept: float,
+) -> None:
+    graph, (x,) = _graph((1, channels[0], size, size))
+    w = graph.constant(rng.standard_normal((*channels, 4, 4)).astype(np.float32), "w")
+    attrs = {"strides": (2, 2), "pads": (1, 1, 1, 1)}
+    graph.mark_outputs([graph.add("ConvTranspose", [x, w], attrs).output])
+    weights = codegen.generate(graph, {"abi": 1, "bnnc": "test", "name": "m"}).weights
+    assert len(weights) == pytest.approx(taps_kept * w.type.bytes, abs=64)
+    _agree(graph, compile_graph, rng)
+
+
 def test_pools_and_resize(compile_graph: Compile, rng: np.random.Generator) -> None:
     graph, (x,) = _graph((2, 3, 8, 7))
     window = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1)}

@@ -190,7 +190,9 @@ SCRATCHES: dict[str, Callable[[Any], int]] = {
     "depthwise_f32": lambda a: declared.depthwise(a.shape),
     "pooled_depthwise_f32": lambda a: declared.pooled(a.shape),
     "conv_f32_winograd": lambda a: declared.winograd(a.shape),
-    "conv_transpose_f32_winograd": lambda a: declared.winograd(a.shape, a.tile, phases=2),
+    "conv_transpose_f32_winograd": lambda a: declared.winograd(
+        a.shape, a.tile, phases=2, expand=bool(a.expand)
+    ),
     "branched_conv_f32": lambda a: declared.winograd(
         a.shape, hidden=max(a.branches[k].hidden for k in range(a.count))
     ),

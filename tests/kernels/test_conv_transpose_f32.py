@@ -12,7 +12,11 @@ from harness import Arguments, Epilogue, Guarded, Isa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc.codegen.packing.floats import pack_conv_transpose, pack_conv_transpose_winograd
+from bnnc.codegen.packing.floats import (
+    pack_conv_transpose,
+    pack_conv_transpose_taps,
+    pack_conv_transpose_winograd,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ def transpose(g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -
     return out if b is None else out + b[:, None, None]
 
 
+def winograd_weights(w: np.ndarray, crop: tuple[int, int], tile: int, expand: bool) -> np.ndarray:
+    if expand:
+        return pack_conv_transpose_taps(w, crop)
+    return pack_conv_transpose_winograd(w, crop, tile)
+
+
 def check(
     isa: Isa,
     g: Geometry,
@@ -63,8 +73,14 @@ def check(
     cuts: list[float],
     seed: int,
     winograd: int | None = None,
+    expand: bool = False,
 ) -> None:
-    """Run a kernel and compare; ``winograd``: the size of its tiles."""
+    """Run a kernel and compare.
+
+    Args:
+        winograd: the size of its tiles.
+        expand: whether it transforms the weights itself.
+    """
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((g.batch, g.ic, g.ih, g.iw)).astype(np.float32)
     w = rng.standard_normal((g.ic, g.oc // g.groups, *g.kernel)).astype(np.float32)
@@ -73,7 +89,7 @@ def check(
     kernel, packed = "conv_transpose_f32", pack_conv_transpose(w, g.groups, g.strides, g.dilations)
     if winograd:
         kernel += "_winograd"
-        packed = pack_conv_transpose_winograd(w, g.crop, winograd)
+        packed = winograd_weights(w, g.crop, winograd, expand)
     args = Arguments(
         "bnnc_conv_f32_args",
         shape={
@@ -88,6 +104,7 @@ def check(
         w=packed,
         bias=bias,
         tile=winograd or 0,
+        expand=int(expand),
         epilogue=case.epilogue(),
     )
     isa.run(kernel, args, cuts)
@@ -156,6 +173,7 @@ def test_shapes_that_slice_and_tile_differently(
     crop=st.tuples(st.integers(0, 5), st.integers(0, 5)),
     extra=st.tuples(st.integers(-4, 2), st.integers(-4, 2)),
     tile=st.sampled_from([2, 4]),
+    expand=st.booleans(),
     program=programs(),
     cuts=splits(),
     seed=st.integers(0, 2**32 - 1),
@@ -167,6 +185,7 @@ def test_winograd_on_any_image(
     crop: tuple[int, int],
     extra: tuple[int, int],
     tile: int,
+    expand: bool,
     program: tuple[str, ...],
     cuts: list[float],
     seed: int,
@@ -174,7 +193,7 @@ def test_winograd_on_any_image(
     batch, ic, oc = sizes
     oh, ow = (max(1, 2 * n + 2 - c + e) for n, c, e in zip(image, crop, extra))
     g = Geometry(batch, 1, ic, oc, *image, oh, ow, (4, 4), (2, 2), crop=crop)
-    check(isa, g, program, cuts, seed, winograd=tile)
+    check(isa, g, program, cuts, seed, winograd=tile, expand=expand)
 
 
 @pytest.mark.parametrize(
@@ -188,14 +207,16 @@ def test_winograd_on_any_image(
     ids=str,
 )
 @pytest.mark.parametrize("program", [("relu", "store"), ("store", "sign_nhwc"), ("sign_planar",)])
+@pytest.mark.parametrize("expand", [False, True], ids=["kept", "expanded"])
 def test_winograd_on_blocks_of_every_kind(
-    isa: Isa, g: Geometry, tile: int, program: tuple[str, ...]
+    isa: Isa, g: Geometry, tile: int, expand: bool, program: tuple[str, ...]
 ) -> None:
-    check(isa, g, program, [0.2, 0.7], 1, winograd=tile)
+    check(isa, g, program, [0.2, 0.7], 1, winograd=tile, expand=expand)
 
 
 @pytest.mark.parametrize("tile", [2, 4])
-def test_winograd_is_within_a_few_roundings(isa: Isa, tile: int) -> None:
+@pytest.mark.parametrize("expand", [False, True], ids=["kept", "expanded"])
+def test_winograd_is_within_a_few_roundings(isa: Isa, tile: int, expand: bool) -> None:
     rng = np.random.default_rng(0)
     g = Geometry(1, 1, 64, 16, 16, 16, 32, 32, (4, 4), (2, 2), crop=(1, 1))
     x = np.maximum(rng.standard_normal((1, 64, 16, 16)), 0).astype(np.float32)
@@ -207,8 +228,9 @@ def test_winograd_is_within_a_few_roundings(isa: Isa, tile: int) -> None:
         "bnnc_conv_f32_args",
         shape={**sizes, **taps, "dilation_h": 1, "dilation_w": 1},
         x=x,
-        w=pack_conv_transpose_winograd(w, (1, 1), tile),
+        w=winograd_weights(w, (1, 1), tile, expand),
         tile=tile,
+        expand=int(expand),
         epilogue=Epilogue([("store", {"out": out.array})], 16, 32, 32),
     )
     isa.run("conv_transpose_f32_winograd", args)

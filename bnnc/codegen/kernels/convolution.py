@@ -176,15 +176,26 @@ def _conv_transpose(node: Node, emitter: Emitter) -> None:
 
 
 WINOGRAD_WEIGHTS = 1 << 18
-"""Transformed weights, in floats, up to which a transposed convolution goes by tiles of 4x4: they
-are six times the weights, and a small map uses each for few tiles. With tiles of 2x2 they are two
-and a quarter times."""
+"""Transformed weights, in floats, up to which those of a transposed convolution by tiles of 4x4 are
+kept: they are six times the weights. With tiles of 2x2 they are two and a quarter times."""
+
+WINOGRAD_FEW_PIXELS = 512
+"""Input pixels up to which transforming more weights than that during the run pays."""
 
 
-def _transposed_tile(node: Node) -> int:
-    """The size of tiles with which ``conv_transpose_f32_winograd`` pays, or 0."""
+@dataclass(frozen=True)
+class TransposedTiles:
+    """How a transposed convolution goes by Winograd: tiles of ``size`` x ``size``, and whether its
+    weights are transformed during the run."""
+
+    size: int
+    expand: bool
+
+
+def _transposed_tiles(node: Node) -> TransposedTiles | None:
+    """The tiles with which ``conv_transpose_f32_winograd`` pays, or None."""
     if not _constant_weights(node) or len(node.operand(0).shape) != 4:
-        return 0
+        return None
     attrs = node.attrs
     _, ic, height, width = node.operand(0).shape
     if not (
@@ -196,20 +207,32 @@ def _transposed_tile(node: Node) -> int:
         and height * width >= 64
         and width <= 16384
     ):
-        return 0
+        return None
     expanded = 4 * 25 * math.prod(node.operand(1).shape[:2])
-    return 4 if ic <= 256 and height * width >= 256 and expanded <= WINOGRAD_WEIGHTS else 2
+    if ic <= 256 and height * width >= 256:
+        if expanded <= WINOGRAD_WEIGHTS:
+            return TransposedTiles(4, expand=False)
+        if height * width <= WINOGRAD_FEW_PIXELS:
+            return TransposedTiles(4, expand=True)
+    return TransposedTiles(2, expand=False)
 
 
 def _conv_transpose_winograd(node: Node, emitter: Emitter) -> None:
-    tile = _transposed_tile(node)
-    top, left = node.attrs["pads"][:2]
-    packed = floats.pack_conv_transpose_winograd(_weights(node), (top, left), tile)
-    _emit_conv("conv_transpose_f32_winograd", packed, node, emitter, tile=tile)
+    tiles = _transposed_tiles(node)
+    assert tiles is not None
+    weights, crop = _weights(node), tuple(node.attrs["pads"][:2])
+    if tiles.expand:
+        packed = floats.pack_conv_transpose_taps(weights, crop)
+    else:
+        packed = floats.pack_conv_transpose_winograd(weights, crop, tiles.size)
+    fields = {"tile": tiles.size, "expand": int(tiles.expand)}
+    _emit_conv("conv_transpose_f32_winograd", packed, node, emitter, **fields)
 
 
 def _conv_transpose_winograd_scratch(node: Node) -> int:
-    return scratch.winograd(conv_shape(node), _transposed_tile(node), phases=2)
+    tiles = _transposed_tiles(node)
+    assert tiles is not None
+    return scratch.winograd(conv_shape(node), tiles.size, phases=2, expand=tiles.expand)
 
 
 def _pool(node: Node, emitter: Emitter) -> None:
@@ -322,7 +345,7 @@ KERNELS = (
         "ConvTranspose",
         "conv_transpose_f32_winograd",
         _conv_transpose_winograd,
-        lambda node: _transposed_tile(node) > 0,
+        lambda node: _transposed_tiles(node) is not None,
         scratch=_conv_transpose_winograd_scratch,
     ),
     Kernel(

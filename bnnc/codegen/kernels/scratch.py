@@ -92,16 +92,18 @@ def pooled(s: Shape) -> int:
     return 5 * (4 * max(s.iw, s.stride_w * s.ow) + 3 * _VECTOR)
 
 
-def winograd(s: Shape, m: int = 4, phases: int = 1, hidden: int = 0) -> int:
+def winograd(s: Shape, m: int = 4, phases: int = 1, hidden: int = 0, expand: bool = False) -> int:
     """Of the kernels that go by tiles of m x m outputs: inputs, sums, and what becomes of them.
 
     Args:
         phases: blocks of 8 channels that are finished together.
         hidden: channels between the two convolutions of a branch.
+        expand: whether weights are transformed during the run, a row of positions at a time.
     """
     positions = (m + 2) ** 2
     floats = s.ic * positions
     tiles = 16 if floats > 4096 else 32 if floats > 640 else 64
     pixels = tiles * m * m
     sums = positions * ((s.ic + 8) * tiles + 32)
-    return 4 * (sums + 8 * phases * pixels + s.iw + 16 + hidden * (pixels + 16))
+    weights = (m + 1) * (s.ic * 8 + 16) if expand else 0
+    return 4 * (sums + 8 * phases * pixels + s.iw + 16 + hidden * (pixels + 16) + weights)
