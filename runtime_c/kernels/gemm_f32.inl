@@ -145,15 +145,14 @@ static ISA(gemm_function) *const ISA(gemm_tiles)[2][4][GEMM_NV] = {GEMM_TILES(ge
 #undef GEMM_LAST_ROW
 #undef GEMM_TILES
 
-/* nv vectors of pixels, all channels. A block of 3, 5, 6 or 7 channels is cut into tiles of 4, 2 and 1. */
+/* nv vectors of pixels, all channels: in tiles of as many as there are, the last ones in tiles of 4, 2 and 1. What
+ * happens between two tiles counts, since the multipliers soon rest. */
 BNNC_INLINE void ISA(gemm_run_tile)(const ISA(gemm_block) *b, int64_t pixel, int nv, float *out, int64_t out_stride) {
+    ISA(gemm_function) *const(*tiles)[GEMM_NV] = ISA(gemm_tiles)[b->taps != NULL];
     int32_t channel = 0;
-    for (int log = 3; log >= 0; log--) {
-        int32_t mr = 1 << log;
-        ISA(gemm_function) *tile = ISA(gemm_tiles)[b->taps != NULL][log][nv - 1];
-        for (; tile && channel + mr <= b->channels; channel += mr)
-            tile(b, channel, pixel, out + channel * out_stride, out_stride);
-    }
+    for (int log = BNNC_VEC_BYTES == 64 || nv == 1 ? 3 : 2; channel < b->channels; log--)
+        for (; channel + (1 << log) <= b->channels; channel += 1 << log, out += out_stride << log)
+            tiles[log][nv - 1](b, channel, pixel, out, out_stride);
 }
 
 /* Calls of a register tile that gemm_run makes. */

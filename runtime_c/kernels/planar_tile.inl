@@ -39,13 +39,18 @@ static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) *p, const ISA(pla
 
 /* ---- what becomes of the sums ---- */
 
-/* Ask for one channel's pixels of a unit in what the epilogue adds or stores. One channel at a time, while the one
- * before is put out: channels often lie a power of two apart, and lines of many would drive each other out of the
- * caches. Without the empty statement GCC takes a function that only prefetches for one without effect, and leaves out
- * its calls. */
+/* Channels whose pixels are asked for before the first of them is put out. */
+enum { PLANAR(FETCHED) = 2 };
+
+/* Ask for a channel's pixels of a unit, if it is one of the unit's, in what the epilogue adds or stores. A channel at a
+ * time, while those before are put out: channels often lie a power of two apart, and lines of many would drive each
+ * other out of the caches. Without the empty statement GCC takes a function that only prefetches for one without
+ * effect, and leaves out its calls. */
 BNNC_INLINE void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *const stream[2],
                                int32_t channel) {
     const bnnc_conv_shape *s = &p->args->shape;
+    if (channel >= u->channel + u->channels)
+        return;
     const int64_t first = ((int64_t)u->batch_index * s->oc + channel) * s->oh * s->ow + u->first;
     for (int32_t k = 0; k < 2 && stream[k]; k++)
         for (int32_t i = 0; i < u->rows * u->count; i += 16) {
@@ -92,8 +97,7 @@ static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_un
     const int32_t h = 9 * shape->ic / 2;
     const PLANAR(half) half = PLANAR(half_of)(h);
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
-        if (channel + 1 < u->channel + u->channels)
-            PLANAR(fetch)(p, u, stream, channel + 1);
+        PLANAR(fetch)(p, u, stream, channel + PLANAR(FETCHED));
         int64_t at = ((int64_t)u->batch_index * shape->oc + channel) * pixels + u->first;
         if (!ISA(planar_plain_affine)(r->affine, channel)) {
             PLANAR(integer_channel)(p, u, channel, planes, s);
@@ -146,8 +150,7 @@ static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u,
         PLANAR(residual_tile)(p, u, &r, stream, planes, s);
     } else {
         for (int32_t c = 0; c < u->channels; c++) {
-            if (c + 1 < u->channels)
-                PLANAR(fetch)(p, u, stream, u->channel + c + 1);
+            PLANAR(fetch)(p, u, stream, u->channel + c + PLANAR(FETCHED));
             PLANAR(integer_channel)(p, u, u->channel + c, planes + c * p->plane_stride, s);
         }
     }
@@ -196,7 +199,8 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             some.channel += k;
             some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
-            PLANAR(fetch)(p, u, stream, some.channel);
+            for (int32_t i = 0; i < PLANAR(FETCHED); i++)
+                PLANAR(fetch)(p, &some, stream, some.channel + i);
             PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
             PLANAR(output)(p, &some, stream, run.planes, s);
         }
