@@ -74,12 +74,20 @@ static void ISA(branched_conv_f32)(const void *args, int64_t begin, int64_t end,
     float *inputs = scratch, *sums = inputs + 36 * p->input_position, *results = sums + 36 * p->sum_position;
     float *zeros = results + 8 * p->block_pixels, *panel = zeros + BNNC_CEIL_DIV(s->iw, 16) * 16;
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
+    int64_t blocks = 0;
+    for (int32_t i = 0; i < c.args->count; i++)
+        blocks += BNNC_CEIL_DIV(c.args->branches[i].hidden, 8);
     for (int64_t unit = begin; unit < end; unit++) {
         ISA(winograd_block) t = ISA(winograd_unit)(p, unit, 4);
         ISA(winograd_inputs)(p, &t, zeros, inputs, 4);
+        ISA(gemm_ask) asks[3] = {{.rows = 0}};
+        if (unit + 1 < end) {
+            ISA(winograd_block) next = ISA(winograd_unit)(p, unit + 1, 4);
+            asks[2] = ISA(winograd_ask_inputs)(p, &next);
+            ISA(spread)(&asks[2], blocks * 36);
+        }
         for (const bnnc_branch *branch = c.args->branches; branch < c.args->branches + c.args->count; branch++) {
             const float *touch[2];
-            ISA(gemm_ask) asks[3] = {{.rows = 0}};
             ISA(epilogue_tensors)(&branch->epilogue, touch);
             for (int i = 0; i < 2; i++) {
                 int32_t channels = branch->epilogue.channels;
