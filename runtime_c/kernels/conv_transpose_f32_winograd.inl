@@ -31,8 +31,8 @@ BNNC_INLINE ISA(tconv_winograd_plan) ISA(plan_tconv_winograd)(const bnnc_conv_f3
 }
 
 /* Of the weights that a phase's taps [2][2][ic][8] are transformed to, those of one row of positions: m + 1 times
- * [ic][8], `stride` floats apart. Of three taps the first or the last is absent, by rows and by columns, with the
- * position of the same number. */
+ * [ic][8], `stride` floats apart, at least eight more than that. Of three taps the first or the last is absent, by rows
+ * and by columns, with the position of the same number. */
 static void ISA(tconv_winograd_expand)(const float *taps, int64_t ic, int y, int absent_y, int absent_x, float *to,
                                        int64_t stride, const int m) {
     const int64_t count = ic * 8;
@@ -43,9 +43,9 @@ static void ISA(tconv_winograd_expand)(const float *taps, int64_t ic, int y, int
         ISA(winograd_factors)(x + right, columns[x], m);
     vf32 above = f32_set(rows[down]), below = f32_set(rows[1 + down]);
     for (int64_t i = 0; i < count; i += BNNC_LANES) {
-        const float *tap = taps + i;
-        vf32 left = f32_fma(f32_load(tap + 2 * count), below, f32_load(tap) * above);
-        vf32 next = f32_fma(f32_load(tap + 3 * count), below, f32_load(tap + count) * above);
+        vf32 tap[4];
+        BNNC_UNROLL for (int k = 0; k < 4; k++) tap[k] = f32_load_some(taps + k * count + i, count - i);
+        vf32 left = f32_fma(tap[2], below, tap[0] * above), next = f32_fma(tap[3], below, tap[1] * above);
         BNNC_UNROLL for (int x = 0; x < m + 1; x++) f32_store(
             to + x * stride + i, f32_fma(next, f32_set(columns[x][1 + right]), left * f32_set(columns[x][right])));
     }
