@@ -44,7 +44,9 @@ static void ISA(tconv_winograd_expand)(const float *taps, int64_t ic, int y, int
     vf32 above = f32_set(rows[down]), below = f32_set(rows[1 + down]);
     for (int64_t i = 0; i < count; i += BNNC_LANES) {
         vf32 tap[4];
-        BNNC_UNROLL for (int k = 0; k < 4; k++) tap[k] = f32_load_some(taps + k * count + i, count - i);
+        /* A channel's eight weights are whole vectors, or half of one. */
+        BNNC_UNROLL for (int k = 0; k < 4; k++) tap[k] =
+            BNNC_LANES <= 8 ? f32_load(taps + k * count + i) : f32_load_some(taps + k * count + i, count - i);
         vf32 left = f32_fma(tap[2], below, tap[0] * above), next = f32_fma(tap[3], below, tap[1] * above);
         BNNC_UNROLL for (int x = 0; x < m + 1; x++) f32_store(
             to + x * stride + i, f32_fma(next, f32_set(columns[x][1 + right]), left * f32_set(columns[x][right])));
