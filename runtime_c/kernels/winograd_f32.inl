@@ -157,15 +157,19 @@ BNNC_INLINE void ISA(winograd_out)(const vf32 *in, vf32 *out, const int m) {
 
 /* Row `row` of G: what it takes of each of three weights. */
 BNNC_INLINE void ISA(winograd_factors)(int row, float *factors, const int m) {
-    const float a = m == 2 ? 1 : WINOGRAD_A, b = WINOGRAD_B, a2 = a * a, b2 = b * b;
-    const float points[6] = {0, a, -a, b, -b, 0};
-    const float zero = m == 2 ? -1 : a2 * b2, first = m == 2 ? 2 : 2 * a2 * (a2 - b2), second = 2 * b2 * (b2 - a2);
-    const float scales[6] = {zero, first, first, second, second, 1};
-    const float p = points[row], s = scales[row];
-    const int infinite = row == m + 1;
-    factors[0] = infinite ? 0 : 1 / s;
-    factors[1] = infinite ? 0 : p / s;
-    factors[2] = infinite ? 1 : p * p / s;
+    const float a = m == 2 ? 1 : WINOGRAD_A, points[5] = {0, a, -a, WINOGRAD_B, -WINOGRAD_B};
+    if (row == m + 1) {
+        factors[0] = factors[1] = 0;
+        factors[2] = 1;
+        return;
+    }
+    float p = points[row], scale = 1;
+    for (int i = 0; i < m + 1; i++)
+        if (i != row)
+            scale *= p - points[i];
+    factors[0] = 1 / scale;
+    factors[1] = p / scale;
+    factors[2] = p * p / scale;
 }
 
 /* Of the pixels of BNNC_LANES tiles, as winograd_pixels loads them: of each tile the first, the second, ...

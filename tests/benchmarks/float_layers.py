@@ -120,11 +120,9 @@ def arguments(layer: Layer) -> Arguments:
     weights = random(layer.oc, layer.ic // layer.groups, k, k)
     if layer.kernel == "depthwise_f32":
         packed = weights
-    elif layer.expand:
-        packed = floats.pack_conv_transpose_taps(weights.swapaxes(0, 1), (layer.pad, layer.pad))
     elif layer.tile:
         packed = floats.pack_conv_transpose_winograd(
-            weights.swapaxes(0, 1), (layer.pad, layer.pad), layer.tile
+            weights.swapaxes(0, 1), (layer.pad, layer.pad), layer.tile, expand=layer.expand
         )
     elif layer.kernel == "conv_transpose_f32":
         swapped = np.ascontiguousarray(weights.swapaxes(0, 1))

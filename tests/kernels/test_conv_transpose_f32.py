@@ -12,11 +12,7 @@ from harness import Arguments, Epilogue, Guarded, Isa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc.codegen.packing.floats import (
-    pack_conv_transpose,
-    pack_conv_transpose_taps,
-    pack_conv_transpose_winograd,
-)
+from bnnc.codegen.packing.floats import pack_conv_transpose, pack_conv_transpose_winograd
 
 
 @dataclass(frozen=True)
@@ -60,12 +56,6 @@ def transpose(g: Geometry, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -
     return out if b is None else out + b[:, None, None]
 
 
-def winograd_weights(w: np.ndarray, crop: tuple[int, int], tile: int, expand: bool) -> np.ndarray:
-    if expand:
-        return pack_conv_transpose_taps(w, crop)
-    return pack_conv_transpose_winograd(w, crop, tile)
-
-
 def check(
     isa: Isa,
     g: Geometry,
@@ -89,7 +79,7 @@ def check(
     kernel, packed = "conv_transpose_f32", pack_conv_transpose(w, g.groups, g.strides, g.dilations)
     if winograd:
         kernel += "_winograd"
-        packed = winograd_weights(w, g.crop, winograd, expand)
+        packed = pack_conv_transpose_winograd(w, g.crop, winograd, expand=expand)
     args = Arguments(
         "bnnc_conv_f32_args",
         shape={
@@ -228,7 +218,7 @@ def test_winograd_is_within_a_few_roundings(isa: Isa, tile: int, expand: bool) -
         "bnnc_conv_f32_args",
         shape={**sizes, **taps, "dilation_h": 1, "dilation_w": 1},
         x=x,
-        w=winograd_weights(w, (1, 1), tile, expand),
+        w=pack_conv_transpose_winograd(w, (1, 1), tile, expand=expand),
         tile=tile,
         expand=int(expand),
         epilogue=Epilogue([("store", {"out": out.array})], 16, 32, 32),

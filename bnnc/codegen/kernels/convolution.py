@@ -220,13 +220,18 @@ def _transposed_tiles(node: Node) -> TransposedTiles | None:
 def _conv_transpose_winograd(node: Node, emitter: Emitter) -> None:
     tiles = _transposed_tiles(node)
     assert tiles is not None
-    weights, crop = _weights(node), tuple(node.attrs["pads"][:2])
-    if tiles.expand:
-        packed = floats.pack_conv_transpose_taps(weights, crop)
-    else:
-        packed = floats.pack_conv_transpose_winograd(weights, crop, tiles.size)
-    fields = {"tile": tiles.size, "expand": int(tiles.expand)}
-    _emit_conv("conv_transpose_f32_winograd", packed, node, emitter, **fields)
+    top, left = node.attrs["pads"][:2]
+    packed = floats.pack_conv_transpose_winograd(
+        _weights(node), (top, left), tiles.size, expand=tiles.expand
+    )
+    _emit_conv(
+        "conv_transpose_f32_winograd",
+        packed,
+        node,
+        emitter,
+        tile=tiles.size,
+        expand=int(tiles.expand),
+    )
 
 
 def _conv_transpose_winograd_scratch(node: Node) -> int:

@@ -100,44 +100,36 @@ def pack_conv_winograd(weights: np.ndarray) -> np.ndarray:
 
 
 def pack_conv_transpose_winograd(
-    weights: np.ndarray, crop: tuple[int, int], tile: int
+    weights: np.ndarray, crop: tuple[int, int], tile: int, *, expand: bool = False
 ) -> np.ndarray:
-    """Weights of ``conv_transpose_f32_winograd``: each phase as a 3x3 convolution, transformed.
+    """Weights of ``conv_transpose_f32_winograd``: each phase as a 3x3 convolution, transformed, or
+    its 2x2 taps as they are.
 
     Args:
         weights: float32 [IC, OC, 4, 4].
         crop: rows and columns cropped at the top and the left.
         tile: 2 or 4.
+        expand: whether the kernel transforms them itself.
 
     Returns:
         float32 [ceil(OC / 8), 2, 2, (tile + 1)**2, IC, 8]; positions at which a phase's weights
-        are zero are left out.
+        are zero are left out. [ceil(OC / 8), 2, 2, 4, IC, 8] if ``expand``.
     """
     ic, oc = weights.shape[:2]
     phases = []
     for row, column in np.ndindex(2, 2):
+        taps = _phase(weights, crop, row, column)
+        if expand:
+            phases.append(taps.reshape(oc, ic, 4).swapaxes(1, 2))
+            continue
         spread = np.zeros((oc, ic, 3, 3))
         y, x = row * (crop[0] % 2), column * (crop[1] % 2)
-        spread[:, :, y : y + 2, x : x + 2] = _phase(weights, crop, row, column)
+        spread[:, :, y : y + 2, x : x + 2] = taps
         transformed = _winograd(spread, tile)
         present = slice(y, tile + 1 + y), slice(x, tile + 1 + x)
         phases.append(transformed[(slice(None), *present)].reshape(oc, -1, ic))
-    return _block_phases(phases)
-
-
-def pack_conv_transpose_taps(weights: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
-    """Weights of ``conv_transpose_f32_winograd`` that it transforms itself.
-
-    Args:
-        weights: float32 [IC, OC, 4, 4].
-        crop: rows and columns cropped at the top and the left.
-
-    Returns:
-        float32 [ceil(OC / 8), 2, 2, 4, IC, 8]: each phase's 2x2 taps.
-    """
-    ic, oc = weights.shape[:2]
-    phases = [_phase(weights, crop, row, column) for row, column in np.ndindex(2, 2)]
-    return _block_phases([taps.reshape(oc, ic, 4).swapaxes(1, 2) for taps in phases])
+    blocks = _block(np.stack(phases, axis=1)[None])
+    return blocks.reshape(blocks.shape[1], 2, 2, *blocks.shape[3:])
 
 
 def _phase(weights: np.ndarray, crop: tuple[int, int], row: int, column: int) -> np.ndarray:
@@ -147,12 +139,6 @@ def _phase(weights: np.ndarray, crop: tuple[int, int], row: int, column: int) ->
     # The later an input comes, the earlier is the tap that brings it to an output.
     ky, kx = (row + crop[0]) % 2, (column + crop[1]) % 2
     return weights[:, :, ky::2, kx::2][:, :, ::-1, ::-1].swapaxes(0, 1)
-
-
-def _block_phases(phases: list[np.ndarray]) -> np.ndarray:
-    """Four times [OC, rows, IC] -> [ceil(OC / 8), 2, 2, rows, IC, 8]."""
-    blocks = _block(np.stack(phases, axis=1)[None])
-    return blocks.reshape(blocks.shape[1], 2, 2, *blocks.shape[3:])
 
 
 def _winograd(weights: np.ndarray, tile: int) -> np.ndarray:
