@@ -12,19 +12,31 @@
  * address can scale. Weights are uint16 [block of 16 channels][oc][16], then [block of 4][oc][4].
  */
 
-/* A block's fields: bytes 2 * channel and 2 * channel + 1 of each array. */
+/* A block's fields. Those behind: bytes 2 * channel and 2 * channel + 1 of an array. Those of rows and
+ * their parities are bytes as well or, in the widest vectors, stay in their codes: there loads are
+ * scarce, and cutting a field out of a register takes none. */
 typedef struct {
-    uint8_t rows01[32], row2_parities[32], behind[32];
+#if BNNC_PLANAR_BYTES == 64
+    uint64_t codes[4]; /* of four channels each */
+#else
+    uint8_t rows01[32], row2_parities[32];
+#endif
+    uint8_t behind[32];
 } PLANAR(forms);
 
 BNNC_INLINE void PLANAR(decode_16)(const uint16_t *codes, PLANAR(forms) *f) {
     enum { STEP = BNNC_PLANAR_BYTES == 16 ? 16 : 32 };
     typedef uint16_t some_codes __attribute__((vector_size(STEP)));
     typedef uint16_t some_codes_any __attribute__((vector_size(STEP), aligned(1), may_alias));
+#if BNNC_PLANAR_BYTES == 64
+    memcpy(f->codes, codes, sizeof f->codes);
+#endif
     for (int i = 0; i < 32; i += STEP) {
         some_codes c = *(const some_codes_any *)(codes + i / 2);
+#if BNNC_PLANAR_BYTES < 64
         *(some_codes_any *)(f->rows01 + i) = c & 0x3838;
         *(some_codes_any *)(f->row2_parities + i) = c << 3 & 0x3838;
+#endif
         *(some_codes_any *)(f->behind + i) = (c >> 3 & 0x18) | (c >> 9 & 0x20);
     }
 }
@@ -32,25 +44,41 @@ BNNC_INLINE void PLANAR(decode_16)(const uint16_t *codes, PLANAR(forms) *f) {
 BNNC_INLINE void PLANAR(decode_4)(const uint16_t *codes, PLANAR(forms) *f) {
     uint64_t c;
     memcpy(&c, codes, sizeof c);
-    const uint64_t fields[3] = {c & 0x3838383838383838u, c << 3 & 0x3838383838383838u,
-                                (c >> 3 & 0x0018001800180018u) | (c >> 9 & 0x0020002000200020u)};
+#if BNNC_PLANAR_BYTES == 64
+    f->codes[0] = c;
+#else
+    const uint64_t fields[2] = {c & 0x3838383838383838u, c << 3 & 0x3838383838383838u};
     memcpy(f->rows01, fields, 8);
     memcpy(f->row2_parities, fields + 1, 8);
-    memcpy(f->behind, fields + 2, 8);
+#endif
+    c = (c >> 3 & 0x0018001800180018u) | (c >> 9 & 0x0020002000200020u);
+    memcpy(f->behind, &c, 8);
 }
 
-/* Word `word` of the table, in the form that a byte of the fields tells. */
-#define BNNC_FORM(word, byte)                                                                                          \
-    (*(const vbits *)(const void *)((const char *)(table + (word)) + (size_t)(byte) * (BNNC_PLANAR_BYTES / 8)))
+/* The fields of a channel's rows and, as the fourth, of their parities. */
+BNNC_INLINE size_t PLANAR(row_form)(const PLANAR(forms) *f, int channel, int row) {
+#if BNNC_PLANAR_BYTES == 64
+    const uint64_t four = f->codes[channel / 4];
+    const int at = channel % 4 * 16 + row % 2 * 8 - row / 2 * 3; /* what bit 3 of the field is rotated from */
+    return (size_t)((at == 0 ? four : four >> (at & 63) | four << (-at & 63)) & 0x38);
+#else
+    return (row < 2 ? f->rows01 : f->row2_parities)[2 * channel + row % 2];
+#endif
+}
+
+/* Word `word` of the table, in the form that a field tells. */
+#define BNNC_FORM(word, field)                                                                                          \
+    (*(const vbits *)(const void *)((const char *)(table + (word)) + (field) * (BNNC_PLANAR_BYTES / 8)))
 /* A word behind the channels, whose form channel c holds. */
-#define BNNC_BEHIND(word, c) BNNC_FORM(word, f->behind[2 * (c)])
+#define BNNC_BEHIND(word, c) BNNC_FORM(word, (size_t)f->behind[2 * (c)])
 
 BNNC_INLINE PLANAR(carry)
     PLANAR(add_channel)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int channel) {
     const int base = channel / 3 * PLANAR(TRIPLE) + channel % 3 * PLANAR(CHANNEL);
-    return PLANAR(quad)(s, BNNC_FORM(base, f->rows01[2 * channel]), BNNC_FORM(base + 8, f->rows01[2 * channel + 1]),
-                        BNNC_FORM(base + 16, f->row2_parities[2 * channel]),
-                        BNNC_FORM(base + 24, f->row2_parities[2 * channel + 1]));
+    return PLANAR(quad)(s, BNNC_FORM(base, PLANAR(row_form)(f, channel, 0)),
+                        BNNC_FORM(base + 8, PLANAR(row_form)(f, channel, 1)),
+                        BNNC_FORM(base + 16, PLANAR(row_form)(f, channel, 2)),
+                        BNNC_FORM(base + 24, PLANAR(row_form)(f, channel, 3)));
 }
 
 BNNC_INLINE PLANAR(carry) PLANAR(add_2)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int k) {
@@ -68,28 +96,40 @@ BNNC_INLINE PLANAR(carry) PLANAR(add_8)(PLANAR(sums) *s, const vbits *table, con
     return PLANAR(join)(s, 2, early, PLANAR(add_4)(s, table, f, k + 4));
 }
 
-BNNC_INLINE vbits PLANAR(add_block_16)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f) {
+/* The words behind 16 channels; returns the carry of weight 2^4. */
+BNNC_INLINE vbits PLANAR(add_behind_16)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f) {
     enum { TRIPLE = PLANAR(TRIPLE), THIRD = 3 * PLANAR(CHANNEL), ROOT = PLANAR(ROOTS), NEXT = PLANAR(MAJORITY) + 2 };
-    vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(ROOT + 8, 2), BNNC_BEHIND(ROOT + NEXT + 8, 5));
     PLANAR(carry)
     early = PLANAR(quad)(s, BNNC_BEHIND(THIRD, 0), BNNC_BEHIND(TRIPLE + THIRD, 3), BNNC_BEHIND(2 * TRIPLE + THIRD, 6),
                          BNNC_BEHIND(3 * TRIPLE + THIRD, 9));
     PLANAR(carry)
-    late = PLANAR(quad)(s, BNNC_BEHIND(4 * TRIPLE + THIRD, 12), BNNC_BEHIND(ROOT, 1), BNNC_BEHIND(ROOT + NEXT, 4), c);
-    vbits rest = PLANAR(settle)(s, early, late);
-    early = PLANAR(add_8)(s, table, f, 0);
-    return PLANAR(finish)(s, 4, PLANAR(join)(s, 3, early, PLANAR(add_8)(s, table, f, 8)), 4, rest);
+    late = PLANAR(last_words)(s, BNNC_BEHIND(4 * TRIPLE + THIRD, 12), BNNC_BEHIND(ROOT, 1),
+                              BNNC_BEHIND(ROOT + NEXT, 4));
+    return PLANAR(settle)(s, early, late);
+}
+
+BNNC_INLINE vbits PLANAR(add_block_16)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f) {
+    enum { PARITY = PLANAR(ROOTS) + PLANAR(MAJORITY), NEXT = PLANAR(MAJORITY) + 2 };
+    s->second = PLANAR(full_add)(s->plane, BNNC_BEHIND(PARITY, 2), BNNC_BEHIND(PARITY + NEXT, 5));
+    vbits behind = s->second;
+    if (PLANAR(CHAINS) == 1)
+        behind = PLANAR(add_behind_16)(s, table, f);
+    PLANAR(carry) early = PLANAR(add_8)(s, table, f, 0);
+    PLANAR(carry) channels = PLANAR(join)(s, 3, early, PLANAR(add_8)(s, table, f, 8));
+    if (PLANAR(CHAINS) == 2)
+        behind = PLANAR(add_behind_16)(s, table, f);
+    return PLANAR(finish)(s, 4, channels, 4, behind);
 }
 
 /* The last channel of four stands behind the triple's parity. */
 BNNC_INLINE vbits PLANAR(add_block_4)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f) {
     enum { TRIPLE = PLANAR(TRIPLE), THIRD = 3 * PLANAR(CHANNEL), LAST = PLANAR(TRIPLE) + 2 };
-    vbits c = PLANAR(full_add)(s->plane, BNNC_BEHIND(TRIPLE, 1), BNNC_BEHIND(LAST + PLANAR(CHANNEL), 3));
-    vbits rest = PLANAR(full_add)(s->plane + 1, BNNC_BEHIND(THIRD, 0), c);
+    s->second = PLANAR(full_add)(s->plane, BNNC_BEHIND(TRIPLE, 1), BNNC_BEHIND(LAST + PLANAR(CHANNEL), 3));
     PLANAR(carry) early = PLANAR(add_2)(s, table, f, 0);
     PLANAR(carry) late = PLANAR(add_channel)(s, table, f, 2);
     late = PLANAR(join)(s, 0, late, PLANAR(add_channel)(s, table + 2, f, 3));
-    return PLANAR(finish)(s, 2, PLANAR(join)(s, 1, early, late), 2, rest);
+    PLANAR(carry) channels = PLANAR(join)(s, 1, early, late);
+    return PLANAR(finish)(s, 2, channels, 2, PLANAR(last_word)(s, BNNC_BEHIND(THIRD, 0)));
 }
 
 /* The sums of a run of output channels: `count` times `stride` planes at `to`, which the block is added

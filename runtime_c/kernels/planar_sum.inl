@@ -13,7 +13,8 @@
  * complexity of symmetric functions, 2010).
  *
  * Both are used as a tree: `quad` adds four words of weight 2, `join` what comes out of two subtrees
- * of equal size. What a subtree hands upwards is a `carry`: one word, or a pair.
+ * of equal size. What a subtree hands upwards is a `carry`: one word, or a pair. The carry of weight 2
+ * that the plane of weight 1 leaves stands in `second`, and is added with the last words.
  */
 
 /* Planes of a tile's sums that are kept in registers; a block adds at most 9 * 16 = 144 to a sum, so
@@ -22,6 +23,7 @@ enum { PLANAR(LOW_PLANES) = 8 };
 
 typedef struct {
     vbits plane[8];
+    vbits second; /* of weight 2, beside plane 1 */
 } PLANAR(sums);
 
 /* plane + c: the sum stays, the carry is returned. */
@@ -60,10 +62,24 @@ BNNC_INLINE vbits PLANAR(add_carries)(vbits *plane, vbits early, vbits late) {
     return carry;
 }
 
+/* Words of weight 2 are added along two chains, since in one each adder would wait for the one before
+ * it. The last words bring both together, so whatever is added with them comes last. */
+enum { PLANAR(CHAINS) = 2 };
+
 BNNC_INLINE PLANAR(carry) PLANAR(quad)(PLANAR(sums) *s, vbits w0, vbits w1, vbits w2, vbits w3) {
     vbits early = PLANAR(full_add)(s->plane + 1, w0, w1);
-    vbits late = PLANAR(full_add)(s->plane + 1, w2, w3);
+    vbits late = PLANAR(full_add)(&s->second, w2, w3);
     return PLANAR(add_carries)(s->plane + 2, early, late);
+}
+
+/* The last word of weight 2, or the last three. */
+BNNC_INLINE vbits PLANAR(last_word)(PLANAR(sums) *s, vbits w) {
+    return PLANAR(full_add)(s->plane + 1, s->second, w);
+}
+
+BNNC_INLINE PLANAR(carry) PLANAR(last_words)(PLANAR(sums) *s, vbits w0, vbits w1, vbits w2) {
+    vbits early = PLANAR(full_add)(s->plane + 1, w0, w1);
+    return PLANAR(add_carries)(s->plane + 2, early, PLANAR(last_word)(s, w2));
 }
 
 /* Of two subtrees of 2^height quads. */
@@ -119,8 +135,18 @@ BNNC_INLINE PLANAR(carry) PLANAR(pair)(vbits x, vbits y) {
     return (PLANAR(carry)){x, x ^ y};
 }
 
+enum { PLANAR(CHAINS) = 1 };
+
 BNNC_INLINE PLANAR(carry) PLANAR(quad)(PLANAR(sums) *s, vbits w0, vbits w1, vbits w2, vbits w3) {
     return PLANAR(add_pairs)(s->plane + 1, PLANAR(pair)(w0, w1), PLANAR(pair)(w2, w3));
+}
+
+BNNC_INLINE vbits PLANAR(last_word)(PLANAR(sums) *s, vbits w) {
+    return PLANAR(full_add)(s->plane + 1, w, s->second);
+}
+
+BNNC_INLINE PLANAR(carry) PLANAR(last_words)(PLANAR(sums) *s, vbits w0, vbits w1, vbits w2) {
+    return PLANAR(quad)(s, w0, w1, w2, s->second);
 }
 
 BNNC_INLINE PLANAR(carry) PLANAR(join)(PLANAR(sums) *s, int height, PLANAR(carry) early, PLANAR(carry) late) {
