@@ -311,6 +311,13 @@ BNNC_INLINE uint32_t PLANAR(compare)(vfloats v, vfloats t) {
 #endif
 }
 
+/* Ask for the cache line of a pixel that will be stored. Without the empty statement GCC takes a function that only
+ * prefetches for one without effect, and leaves out its calls. */
+BNNC_INLINE void PLANAR(ask)(const float *pixel) {
+    __builtin_prefetch(pixel, 1);
+    __asm__ volatile("");
+}
+
 /* Some pixels from `at` on: add, store and decide. */
 BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) *k, const float *add, float *store,
                                            int64_t at, int relu, int sign) {
@@ -347,9 +354,11 @@ BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(ha
         to[k] = (vbits)_mm512_and_si512(sum[k], carry);
 }
 
-/* One channel of a tile, whose sums have eight and `high` planes (one more before relu). */
-BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half, const PLANAR(channel) *k,
-                                      const float *add, float *store, uint8_t *bits, int relu, int sign) {
+/* One channel of a tile, whose sums have eight and `high` planes (one more before relu). `behind` is where the channel
+ * behind it will be stored, which is asked for a line at a time: asking for many at once would be waiting for them. */
+BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half, const PLANAR(channel) *channel,
+                                      const float *add, float *store, uint8_t *bits, const float *behind,
+                                      int relu, int sign) {
     vbits all[16], low[8], top[8];
     if (relu) {
         PLANAR(rectify)(planes, 8 + high + 1, half, all);
@@ -360,6 +369,7 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
     }
     PLANAR(plane_bytes)(all, 8, low);
     PLANAR(plane_bytes)(all + 8, high, top);
+    const PLANAR(channel) k = *channel; /* in registers: a store might change what is behind a pointer */
     __m512i pairs[4];
     for (int l = 0; l < 4; l++)
         pairs[l] = PLANAR(byte_pairs)(l, BNNC_MAGIC_BITS);
@@ -369,7 +379,8 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
         for (int l = 0; l < 4; l++) {
             vfloats x =
                 (vfloats)_mm512_mask2_permutex2var_epi8((__m512i)low[t], pairs[l], BNNC_LOWER_PAIRS, (__m512i)top[t]);
-            uint16_t some = (uint16_t)PLANAR(finish_floats)(x, k, add, store, 128 * l + 16 * t, relu, sign);
+            uint16_t some = (uint16_t)PLANAR(finish_floats)(x, &k, add, store, 128 * l + 16 * t, relu, sign);
+            PLANAR(ask)(behind + 128 * l + 16 * t);
             if (sign)
                 memcpy(bits + 16 * l + 2 * t, &some, sizeof some);
         }
@@ -398,7 +409,8 @@ BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 }
 
 BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *k,
-                                      const float *add, float *store, uint8_t *bits, int relu, int sign) {
+                                      const float *add, float *store, uint8_t *bits, const float *behind,
+                                      int relu, int sign) {
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
     BNNC_PLANAR_UNROLL
     for (int i = 0; i < 8; i++) {
@@ -409,6 +421,8 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *ha
             const int at = PLANAR(pixel_of)(i, j), shift = at % 8;
             uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, at, relu, sign);
             uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, at + 8, relu, sign);
+            if (at % 16 == 0)
+                PLANAR(ask)(behind + at);
             if (!sign)
                 continue;
             uint8_t *to = bits + at / 8;
@@ -424,20 +438,20 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *ha
  * NULL where no sign is taken. */
 static void PLANAR(residual_channel)(const vbits *planes, int32_t count, const PLANAR(half) *half,
                                      const PLANAR(channel) *k, const float *add, float *store, uint8_t *bits,
-                                     int relu) {
+                                     const float *behind, int relu) {
 #if BNNC_PLANAR_BYTES == 64
     const int high = count - 8 - relu;
 #define BNNC_ROW(relu, sign)                                                                                           \
     if (high <= 2)                                                                                                     \
-        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, relu, sign);                                        \
+        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, behind, relu, sign);                                        \
     else if (high <= 4)                                                                                                \
-        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, relu, sign);                                        \
+        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, behind, relu, sign);                                        \
     else                                                                                                               \
-        PLANAR(residual_row)(planes, 8, half, k, add, store, bits, relu, sign);
+        PLANAR(residual_row)(planes, 8, half, k, add, store, bits, behind, relu, sign);
 #else
     vbits words[16];
     PLANAR(words)(planes, count, words);
-#define BNNC_ROW(relu, sign) PLANAR(residual_row)(words, half, k, add, store, bits, relu, sign);
+#define BNNC_ROW(relu, sign) PLANAR(residual_row)(words, half, k, add, store, bits, behind, relu, sign);
 #endif
     if (relu && bits) {
         BNNC_ROW(1, 1)

@@ -39,24 +39,27 @@ static PLANAR(window) PLANAR(window_of)(const ISA(planar_plan) *p, const ISA(pla
 
 /* ---- what becomes of the sums ---- */
 
-/* Channels whose pixels are asked for before the first of them is put out. */
-enum { PLANAR(FETCHED) = 2 };
-
-/* Ask for a channel's pixels of a unit, if it is one of the unit's, in what the epilogue adds or stores. A channel at a
- * time, while those before are put out: channels often lie a power of two apart, and lines of many would drive each
- * other out of the caches. Without the empty statement GCC takes a function that only prefetches for one without
- * effect, and leaves out its calls. */
-BNNC_INLINE void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *const stream[2],
-                               int32_t channel) {
+/* Where a channel's pixels of a unit begin in a tensor; those of the unit's last channel for any beyond it. */
+BNNC_INLINE const float *PLANAR(pixels_of)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *tensor,
+                                           int32_t channel) {
     const bnnc_conv_shape *s = &p->args->shape;
-    if (channel >= u->channel + u->channels)
-        return;
-    const int64_t first = ((int64_t)u->batch_index * s->oc + channel) * s->oh * s->ow + u->first;
-    for (int32_t k = 0; k < 2 && stream[k]; k++)
-        for (int32_t i = 0; i < u->rows * u->count; i += 16) {
-            __builtin_prefetch(stream[k] + first + i, 1);
-            __asm__ volatile("");
-        }
+    channel = BNNC_MIN(channel, u->channel + u->channels - 1);
+    return tensor + ((int64_t)u->batch_index * s->oc + channel) * s->oh * s->ow + u->first;
+}
+
+/* Ask for them. A channel at a time: channels often lie a power of two apart, and lines of many would drive each other
+ * out of the caches. */
+static void PLANAR(fetch)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *tensor, int32_t channel) {
+    const float *pixels = PLANAR(pixels_of)(p, u, tensor, channel);
+    for (int32_t i = 0; i < u->rows * u->count; i += 16)
+        PLANAR(ask)(pixels + i);
+}
+
+/* The same for all that the epilogue adds or stores. */
+static void PLANAR(fetch_all)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const float *const stream[2],
+                              int32_t channel) {
+    for (int k = 0; k < 2 && stream[k]; k++)
+        PLANAR(fetch)(p, u, stream[k], channel);
 }
 
 static void PLANAR(threshold_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const vbits *planes) {
@@ -91,23 +94,23 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_
 }
 
 static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(residual) *r,
-                                  const float *const stream[2], const vbits *planes, PLANAR(scratch) *s) {
-    const bnnc_conv_shape *shape = &p->args->shape;
-    const int64_t pixels = (int64_t)shape->oh * shape->ow;
-    const int32_t h = 9 * shape->ic / 2;
+                                  const vbits *planes, PLANAR(scratch) *s) {
+    const int32_t h = 9 * p->args->shape.ic / 2;
     const PLANAR(half) half = PLANAR(half_of)(h);
+    const float *added = r->add->a;
+    float *stored = r->store->out;
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
-        PLANAR(fetch)(p, u, stream, channel + PLANAR(FETCHED));
-        int64_t at = ((int64_t)u->batch_index * shape->oc + channel) * pixels + u->first;
+        if (added != stored)
+            PLANAR(fetch)(p, u, added, channel + 1);
         if (!ISA(planar_plain_affine)(r->affine, channel)) {
             PLANAR(integer_channel)(p, u, channel, planes, s);
             continue;
         }
-        const float *add = (const float *)r->add->a + at;
-        float *store = (float *)r->store->out + at;
+        const int64_t at = PLANAR(pixels_of)(p, u, stored, channel) - stored;
+        const float *behind = PLANAR(pixels_of)(p, u, stored, channel + 1);
         const PLANAR(channel) k = PLANAR(channel_of)(r, h, channel);
         uint8_t *bits = r->sign ? ISA(planar_frame)(p, u, channel, r->sign->out) : NULL;
-        PLANAR(residual_channel)(planes, p->planes, &half, &k, add, store, bits, r->relu);
+        PLANAR(residual_channel)(planes, p->planes, &half, &k, added + at, stored + at, bits, behind, r->relu);
     }
 }
 
@@ -147,10 +150,10 @@ static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u,
     if (plain && step->kind == BNNC_STEP_THRESHOLD && step->layout == BNNC_BITS_PLANAR) {
         PLANAR(threshold_tile)(p, u, planes);
     } else if (plain && PLANAR(match_residual)(p, u, &r)) {
-        PLANAR(residual_tile)(p, u, &r, stream, planes, s);
+        PLANAR(residual_tile)(p, u, &r, planes, s);
     } else {
         for (int32_t c = 0; c < u->channels; c++) {
-            PLANAR(fetch)(p, u, stream, u->channel + c + PLANAR(FETCHED));
+            PLANAR(fetch_all)(p, u, stream, u->channel + c + 1);
             PLANAR(integer_channel)(p, u, u->channel + c, planes + c * p->plane_stride, s);
         }
     }
@@ -199,8 +202,7 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             some.channel += k;
             some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
-            for (int32_t i = 0; i < PLANAR(FETCHED); i++)
-                PLANAR(fetch)(p, &some, stream, some.channel + i);
+            PLANAR(fetch_all)(p, &some, stream, some.channel);
             PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
             PLANAR(output)(p, &some, stream, run.planes, s);
         }
