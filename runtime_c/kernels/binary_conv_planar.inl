@@ -23,6 +23,7 @@ typedef struct {
     int32_t tile_bytes, tiles, row_tiles; /* row_tiles: of a row, where a tile is less than that; else 1 */
     int32_t part, parts;                  /* output channels of a unit, and how many such runs there are */
     int32_t planes, plane_stride;         /* of the sums: in use, and from one channel to the next */
+    int32_t start;                        /* what all sums begin at */
 } ISA(planar_plan);
 
 /* Pixels [first, first + count), and the same of `rows` rows if that is more than one. */
@@ -141,7 +142,9 @@ static ISA(planar_plan) ISA(planar_plan_of)(const bnnc_binary_conv_args *args) {
         ISA(planar_cut)(&p, 64);
 #endif
     int64_t fixed = ISA(planar_width_of)(&p)->fixed_bytes;
-    p.planes = ISA(planar_bits)(9 * s->ic);
+    /* relu takes half of all products off the sums: their low planes' part of it is off from the start */
+    p.start = s->ic % 2 ? 0 : -(9 * s->ic / 2) & 0xFF;
+    p.planes = ISA(planar_bits)(p.start + 9 * s->ic);
     p.plane_stride = p.planes <= 12 ? 13 : 17;
     int32_t blocks = BNNC_CEIL_DIV(s->oc, 64);
     int32_t most_blocks = (int32_t)((BNNC_SCRATCH_BYTES - fixed) / (p.plane_stride * p.vector_bytes * 64));

@@ -132,12 +132,13 @@ BNNC_INLINE vbits PLANAR(add_block_4)(PLANAR(sums) *s, const vbits *table, const
     return PLANAR(finish)(s, 2, channels, 2, PLANAR(last_word)(s, BNNC_BEHIND(THIRD, 0)));
 }
 
-/* The sums of a run of output channels: `count` times `stride` planes at `to`, which the block is added
- * to or, if `first`, which it begins. */
+/* The sums of a run of output channels: `count` times `stride` planes, which the block is added to. The
+ * first block of all begins them, with the low planes that stand at `start`. */
 typedef struct {
     vbits *planes;
     int64_t stride;
-    int32_t count, first;
+    int32_t count;
+    const vbits *start; /* NULL behind the first block */
     /* how many planes beyond the low ones are in use, and whether the block reaches one more */
     int32_t high, grows;
 } PLANAR(run);
@@ -146,9 +147,8 @@ typedef struct {
 enum { PLANAR(AHEAD) = 64 };
 
 BNNC_INLINE void PLANAR(add_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int channels) {
-    static const PLANAR(sums) none;
-    const vbits *from = run->first ? none.plane : run->planes;
-    const int64_t from_stride = run->first ? 0 : run->stride;
+    const vbits *from = run->start ? run->start : run->planes;
+    const int64_t from_stride = run->start ? 0 : run->stride;
     PLANAR(forms) decoded[2];
     if (channels == 16)
         PLANAR(decode_16)(codes, decoded);

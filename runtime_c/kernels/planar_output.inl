@@ -1,6 +1,7 @@
 /* From planes of sums to what the layer stores.
  *
- * A sum q counts the products that are +1; of n products the accumulator is 2 * q - n.
+ * A sum q counts the products that are +1; of n products the accumulator is 2 * q - n. The planes hold
+ * q + start.
  *
  * A threshold is decided on the planes themselves: 2 * q - n >= t where q reaches some constant, which
  * is the carry out of an addition. Anything else needs numbers: bit k of eight planes' bytes becomes
@@ -250,28 +251,28 @@ BNNC_INLINE vfloats PLANAR(rounded)(vfloats product) {
 #define BNNC_MAGIC 8388608.0f
 
 /* What a channel's values go through. With h = n / 2, the accumulator is 2 * (q - h), and scaling by 2
- * is exact, so its product with a is (q - h) * 2a. Taking 2^23 + h off 2^23 + q is exact too. After
- * relu h is off already, and 2^23 * 2a leaves with the one rounding of a fused multiply-add. */
+ * is exact, so its product with a is (q - h) * 2a. Taking 2^23 + h + start off 2^23 + q + start is exact
+ * too. After relu h is off already, and 2^23 * 2a leaves with the one rounding of a fused multiply-add. */
 typedef struct {
     vfloats offset, scale, bias;
     vfloats least; /* that has its sign bit set; or, where no sign is taken, that is stored */
 } PLANAR(channel);
 
-BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) *r, int32_t half, int32_t c) {
+BNNC_INLINE PLANAR(channel) PLANAR(channel_of)(const PLANAR(residual) *r, int32_t taken_off, int32_t c) {
     const float a = ((const float *)r->affine->a)[c], b = ((const float *)r->affine->b)[c];
     PLANAR(channel) k;
     k.scale = PLANAR(set_floats)(2 * a);
     k.bias = PLANAR(set_floats)(b);
     k.least = PLANAR(set_floats)(r->sign ? ((const float *)r->sign->a)[c] : r->low);
 #if BNNC_PLANAR_BYTES > 16
-    k.offset = PLANAR(set_floats)(r->relu ? -BNNC_MAGIC * (2 * a) : BNNC_MAGIC + (float)half);
+    k.offset = PLANAR(set_floats)(r->relu ? -BNNC_MAGIC * (2 * a) : BNNC_MAGIC + (float)taken_off);
 #else
-    k.offset = PLANAR(set_floats)(r->relu ? BNNC_MAGIC : BNNC_MAGIC + (float)half);
+    k.offset = PLANAR(set_floats)(r->relu ? BNNC_MAGIC : BNNC_MAGIC + (float)taken_off);
 #endif
     return k;
 }
 
-/* The affine step's value of 2^23 + q (+ h less, after relu). */
+/* The affine step's value of 2^23 + q + start (after relu: 2^23 + q - h). */
 BNNC_INLINE vfloats PLANAR(affine)(vfloats x, const PLANAR(channel) *k, int relu) {
 #if BNNC_PLANAR_BYTES == 64
     if (relu)
@@ -328,30 +329,34 @@ BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) *k, 
 
 #if BNNC_PLANAR_BYTES == 64
 
-/* h as rectify takes it off: for each plane all ones or none, those of ~h. */
+/* h as rectify takes it off: for each plane all ones or none, those of -h. The sums began at the part of
+ * it that the low planes hold. */
 typedef struct {
     uint64_t planes[17];
 } PLANAR(half);
 
-static PLANAR(half) PLANAR(half_of)(int32_t h) {
+static PLANAR(half) PLANAR(half_of)(int32_t h, int32_t start) {
+    (void)start;
     PLANAR(half) half;
     for (int k = 0; k < 17; k++)
-        half.planes[k] = 0 - (uint64_t)(~h >> k & 1);
+        half.planes[k] = 0 - (uint64_t)(-h >> k & 1);
     return half;
 }
 
-/* planes - h, or zero where that is negative, in one plane less. */
+/* sum - h, or zero where that is negative, in `count` planes; the sum may have one more. Of 2^count - h
+ * only the high planes are left to add, and the sum reaches 2^count where it is h or more. */
 BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(half) *half, vbits *to) {
-    __m512i carry = _mm512_set1_epi64(-1), sum[17];
+    __m512i carry = _mm512_setzero_si512();
     BNNC_PLANAR_UNROLL
-    for (int k = 0; k < count; k++) {
+    for (int k = PLANAR(LOW_PLANES); k < count; k++) {
         __m512i plane = (__m512i)planes[k], bit = _mm512_set1_epi64((int64_t)half->planes[k]);
-        sum[k] = _mm512_ternarylogic_epi64(carry, plane, bit, 0x96);
+        to[k] = (vbits)_mm512_ternarylogic_epi64(carry, plane, bit, 0x96);
         carry = _mm512_ternarylogic_epi64(carry, plane, bit, 0xE8);
     }
+    const vbits reached = planes[count] ^ (vbits)carry;
     BNNC_PLANAR_UNROLL
-    for (int k = 0; k < count - 1; k++)
-        to[k] = (vbits)_mm512_and_si512(sum[k], carry);
+    for (int k = 0; k < count; k++)
+        to[k] = reached & (k < PLANAR(LOW_PLANES) ? planes[k] : to[k]);
 }
 
 /* One channel of a tile, whose sums have eight and `high` planes (one more before relu). `behind` is where the channel
@@ -361,7 +366,7 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
                                       int relu, int sign) {
     vbits all[16], low[8], top[8];
     if (relu) {
-        PLANAR(rectify)(planes, 8 + high + 1, half, all);
+        PLANAR(rectify)(planes, 8 + high, half, all);
     } else {
         BNNC_PLANAR_UNROLL
         for (int i = 0; i < 8 + high; i++)
@@ -389,14 +394,14 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
 
 #else
 
-/* h as rectify takes it off: in every word. */
+/* h and what the sums began at, as rectify takes it off: in every word. */
 typedef uint16_t PLANAR(half) __attribute__((vector_size(BNNC_PLANAR_BYTES)));
 
-static PLANAR(half) PLANAR(half_of)(int32_t h) {
-    return (uint16_t)h - (PLANAR(half)){0};
+static PLANAR(half) PLANAR(half_of)(int32_t h, int32_t start) {
+    return (uint16_t)(h + start) - (PLANAR(half)){0};
 }
 
-/* words - h, or zero where that is negative. */
+/* words - half, or zero where that is negative. */
 BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 #if BNNC_PLANAR_BYTES == 32
     return (vbits)_mm256_subs_epu16((__m256i)words, (__m256i)*half);

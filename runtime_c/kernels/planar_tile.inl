@@ -17,6 +17,7 @@ typedef uint64_t vbits_any __attribute__((vector_size(BNNC_PLANAR_BYTES), aligne
 /* What of scratch holds what. */
 typedef struct {
     vbits table[PLANAR(TABLE_WORDS)];
+    vbits start[PLANAR(LOW_PLANES)];
     int32_t accumulators[8 * BNNC_PLANAR_BYTES];
     vbits planes[];
 } PLANAR(scratch);
@@ -68,7 +69,7 @@ static void PLANAR(threshold_tile)(const ISA(planar_plan) *p, const ISA(planar_u
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
         /* 2 * q - n >= t, rounded up */
         int64_t least = ((int64_t)((const int32_t *)step->a)[channel] + products + 1) >> 1;
-        vbits bits = PLANAR(at_least)(planes, p->planes, least);
+        vbits bits = PLANAR(at_least)(planes, p->planes, least + p->start);
         if (((const uint8_t *)step->b)[channel])
             bits = ~bits;
         memcpy(ISA(planar_frame)(p, u, channel, step->out), &bits, (size_t)u->bytes);
@@ -79,7 +80,7 @@ static void PLANAR(threshold_tile)(const ISA(planar_plan) *p, const ISA(planar_u
 static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, int32_t channel,
                                     const vbits *planes, PLANAR(scratch) *s) {
     const bnnc_conv_shape *shape = &p->args->shape;
-    PLANAR(accumulators)(planes, p->planes, 9 * shape->ic, s->accumulators);
+    PLANAR(accumulators)(planes, p->planes, 9 * shape->ic + 2 * p->start, s->accumulators);
     if (p->args->border)
         ISA(planar_restore_border)(p, u, p->args->border + 9 * channel, s->accumulators);
     for (int32_t row = 0; row < u->rows; row++) {
@@ -96,7 +97,7 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_
 static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(residual) *r,
                                   const vbits *planes, PLANAR(scratch) *s) {
     const int32_t h = 9 * p->args->shape.ic / 2;
-    const PLANAR(half) half = PLANAR(half_of)(h);
+    const PLANAR(half) half = PLANAR(half_of)(h, p->start);
     const float *added = r->add->a;
     float *stored = r->store->out;
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
@@ -108,7 +109,7 @@ static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_un
         }
         const int64_t at = PLANAR(pixels_of)(p, u, stored, channel) - stored;
         const float *behind = PLANAR(pixels_of)(p, u, stored, channel + 1);
-        const PLANAR(channel) k = PLANAR(channel_of)(r, h, channel);
+        const PLANAR(channel) k = PLANAR(channel_of)(r, h + p->start, channel);
         uint8_t *bits = r->sign ? ISA(planar_frame)(p, u, channel, r->sign->out) : NULL;
         PLANAR(residual_channel)(planes, p->planes, &half, &k, added + at, stored + at, bits, behind, r->relu);
     }
@@ -159,11 +160,13 @@ static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u,
     }
 }
 
-/* Add a block of `size` input channels from `c` on to the sums of channels [first, first + count) of a unit. */
-static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) *p, int32_t c, int32_t size, vbits *planes, int32_t count) {
-    int32_t before = ISA(planar_bits)(9 * c), after = ISA(planar_bits)(9 * BNNC_MIN(c + size, p->args->shape.ic));
-    int32_t high = BNNC_MAX(0, before - 8), then = BNNC_MAX(0, after - 8);
-    return (PLANAR(run)){planes, p->plane_stride, count, c == 0, high, then > high};
+/* Add a block of `size` input channels from `c` on to the sums of `count` channels. */
+static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) *p, int32_t c, int32_t size, PLANAR(scratch) *s,
+                                  vbits *planes, int32_t count) {
+    int32_t before = ISA(planar_bits)(p->start + 9 * c);
+    int32_t after = ISA(planar_bits)(p->start + 9 * BNNC_MIN(c + size, p->args->shape.ic));
+    int32_t high = BNNC_MAX(0, before - PLANAR(LOW_PLANES)), then = BNNC_MAX(0, after - PLANAR(LOW_PLANES));
+    return (PLANAR(run)){planes, p->plane_stride, count, c == 0 ? s->start : NULL, high, then > high};
 }
 
 static void PLANAR(run_block)(const PLANAR(run) *run, const vbits *table, const uint16_t *codes, int32_t size) {
@@ -193,7 +196,7 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
         else
             PLANAR(build_table_4)(&channels, &window, s->table);
         if (c + size < ic) {
-            PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes, u->channels);
+            PLANAR(run) run = PLANAR(run_of)(p, c, size, s, s->planes, u->channels);
             PLANAR(run_block)(&run, s->table, own, size);
             continue;
         }
@@ -201,7 +204,7 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
             ISA(planar_unit) some = *u;
             some.channel += k;
             some.channels = BNNC_MIN(PLANAR(LAST_RUN), u->channels - k);
-            PLANAR(run) run = PLANAR(run_of)(p, c, size, s->planes + k * p->plane_stride, some.channels);
+            PLANAR(run) run = PLANAR(run_of)(p, c, size, s, s->planes + k * p->plane_stride, some.channels);
             PLANAR(fetch_all)(p, &some, stream, some.channel);
             PLANAR(run_block)(&run, s->table, own + (int64_t)k * size, size);
             PLANAR(output)(p, &some, stream, run.planes, s);
@@ -210,14 +213,16 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
 }
 
 /* Planes that no block reaches are read as zeros when the sums are. */
-static void PLANAR(clear_planes)(const ISA(planar_plan) *p, void *scratch) {
+static void PLANAR(prepare)(const ISA(planar_plan) *p, void *scratch) {
     PLANAR(scratch) *s = scratch;
+    for (int k = 0; k < PLANAR(LOW_PLANES); k++)
+        s->start[k] = (0 - (uint64_t)(p->start >> k & 1)) - (vbits){0};
     for (int32_t c = 0; c < p->part; c++)
         for (int32_t k = p->planes; k < p->plane_stride; k++)
             s->planes[c * p->plane_stride + k] = (vbits){0};
 }
 
-static const ISA(planar_width) PLANAR(width) = {sizeof(PLANAR(scratch)), PLANAR(clear_planes), PLANAR(conv_unit)};
+static const ISA(planar_width) PLANAR(width) = {sizeof(PLANAR(scratch)), PLANAR(prepare), PLANAR(conv_unit)};
 
 #undef vfloats
 #undef vfloats_any

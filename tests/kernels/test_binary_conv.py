@@ -303,6 +303,18 @@ def test_sums_reach_their_extremes(isa: Isa, kernel: str, ones: bool) -> None:
     check(isa, kernel, case, [])
 
 
+@pytest.mark.parametrize("ic", [2, 14, 28, 30, 56, 58, 114, 128, 228, 454, 456, 910, 1820, 3642, 7280])
+@pytest.mark.parametrize("ones", [False, True])
+def test_rectified_sums_reach_their_extremes_and_cross_zero(isa: Isa, ic: int, ones: bool) -> None:
+    case = Case(Geometry(1, 1, ic, 6, 16, 32, pads=(1, 1, 1, 1)), 1, RESIDUAL, ic)
+    case.x[:] = ones
+    case.w[0], case.w[1] = ones, not ones
+    for channel, beyond in zip((2, 3, 4), (-1, 0, 1)):
+        agreeing = np.arange(9 * ic) < 9 * ic // 2 + beyond
+        case.w[channel] = np.where(agreeing, ones, not ones).reshape(case.w[channel].shape)
+    check(isa, "binary_conv_planar", case, [])
+
+
 def test_an_output_may_take_the_place_of_the_tensor_that_is_added(isa: Isa) -> None:
     case = Case(Geometry(1, 1, 16, 24, 32, 32, pads=(1, 1, 1, 1)), 1, RESIDUAL, 0)
     args = case.arguments("binary_conv_planar")

@@ -49,10 +49,10 @@ class Shape(Protocol):
 
 
 def planar(s: Shape) -> int:
-    """Of ``binary_conv_planar``: a table, a tile's accumulators, and planes of sums."""
-    table, accumulators = 572 * _VECTOR, 4 * 8 * _VECTOR
+    """Of ``binary_conv_planar``: a table, what sums begin at, a tile's accumulators, planes of sums."""
+    table, start, accumulators = 572 * _VECTOR, 8 * _VECTOR, 4 * 8 * _VECTOR
     planes = 13 if (9 * s.ic).bit_length() <= 12 else 17
-    return min(SCRATCH_BYTES, table + accumulators + -(-s.oc // 64) * 64 * planes * _VECTOR)
+    return min(SCRATCH_BYTES, table + start + accumulators + -(-s.oc // 64) * 64 * planes * _VECTOR)
 
 
 def conv(s: Shape) -> int:
