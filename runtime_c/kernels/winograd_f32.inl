@@ -36,6 +36,9 @@
 #define WINOGRAD_LARGE 4096
 #define WINOGRAD_BLOCKS 2
 #define WINOGRAD_UNITS 8
+/* Floats of a copy of a channel's pixels: those of the tiles of a block, in rows of at least one tile, with what
+ * lies around them. */
+#define WINOGRAD_PADDED ((WINOGRAD_TILES * 4 + 2) * (4 + 16) + 16)
 /* Weights, in floats, that are asked for ahead; the processor itself stops asking where a page ends. */
 #define WINOGRAD_AHEAD 1024
 
@@ -305,10 +308,75 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
     }
 }
 
+/* The inputs of BNNC_LANES tiles in several rows of tiles, transformed along columns of pixels and then split. Each
+ * tile's first pixel is `tiles` away from `rows`, and a row of pixels `stride` from the next. */
+BNNC_INLINE void ISA(winograd_narrow_columns)(const float *rows, const int64_t *tiles, int64_t stride, vf32 out[6][4],
+                                              const int m) {
+    BNNC_UNROLL for (int i = 0; i < m; i++) {
+        vf32 d[6], r[6];
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++, rows += stride) {
+#if BNNC_VEC_BYTES == 32
+            if (m == 4) {
+                d[j] = ISA(join_halves)(_mm_loadu_ps(rows + tiles[i]), _mm_loadu_ps(rows + tiles[i + 4]));
+                continue;
+            }
+#endif
+            d[j] = f32_load(rows + tiles[i * BNNC_MAX(1, BNNC_LANES / m)]);
+        }
+        rows -= (m + 2) * stride;
+        ISA(winograd_in)(d, r, m);
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) out[j][i] = r[j];
+    }
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) ISA(winograd_split)(out[j], m);
+}
+
+/* Transform a unit's inputs where a vector holds several whole rows of tiles. A channel's pixels are copied, with
+ * zeros around them, so that any row of tiles can be read, and a tile's last two columns as well: where the next one's
+ * first ones are, which need not be a tile of its row. */
+static void ISA(winograd_narrow_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, float *out,
+                                        const int m) {
+    const bnnc_conv_shape *s = p->s;
+    const int64_t stride = p->pitch * m + 16, rows = p->lanes / p->pitch * m + 2;
+    float padded[WINOGRAD_PADDED] __attribute__((aligned(64)));
+    memset(padded, 0, (size_t)(rows * stride) * sizeof *padded);
+    int64_t tiles[BNNC_LANES];
+    for (int64_t i = 0; i < BNNC_LANES; i++)
+        tiles[i] = i / p->pitch * m * stride + i % p->pitch * m;
+    const int64_t top = t->ty0 * m - p->pad_top, y1 = BNNC_MIN(s->ih, top + rows);
+    const int64_t width = BNNC_MIN(s->iw, p->pitch * m + 2 - p->pad_left);
+    const float *x = p->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
+    for (int64_t c = 0; c < s->ic; c++, x += (int64_t)s->ih * s->iw, out += p->lanes) {
+        for (int64_t y = BNNC_MAX(0, top); y < y1; y++) {
+            float *to = padded + (y - top) * stride + p->pad_left;
+            /* zeros that go beyond the row fall on those before the next */
+            for (int64_t i = 0; i < width; i += BNNC_LANES)
+                f32_store(to + i, f32_load_some(x + y * s->iw + i, width - i));
+        }
+        for (int64_t i = 0; i < p->lanes; i += BNNC_LANES) {
+            const float *first = padded + i / p->pitch * m * stride;
+            vf32 here[6][4], next[6][4];
+            ISA(winograd_narrow_columns)(first, tiles, stride, here, m);
+            ISA(winograd_narrow_columns)(first + m, tiles, stride, next, m);
+            BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
+                vf32 d[6], r[6];
+                BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = here[j][k];
+                BNNC_UNROLL for (int k = 0; k < 2; k++) d[m + k] = next[j][k];
+                ISA(winograd_in)(d, r, m);
+                BNNC_UNROLL for (int k = 0; k < m + 2; k++)
+                    f32_store(out + ((m + 2) * j + k) * p->input_position + i, r[k]);
+            }
+        }
+    }
+}
+
 /* Transform a unit's inputs. `zeros`: as many as a row of the input is wide. */
 BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, const float *zeros,
                                       float *out, const int m) {
     const bnnc_conv_shape *s = p->s;
+    if (p->pitch < BNNC_LANES && BNNC_LANES % p->pitch == 0) {
+        ISA(winograd_narrow_inputs)(p, t, out, m);
+        return;
+    }
     const float *x = p->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
     for (int64_t c = 0; c < s->ic; c++, x += (int64_t)s->ih * s->iw)
         for (int64_t ty = t->ty0; ty < t->ty1; ty++)
@@ -411,4 +479,5 @@ BNNC_INLINE void ISA(winograd_rows)(const ISA(winograd_plan) *p, const ISA(winog
 #undef WINOGRAD_LARGE
 #undef WINOGRAD_BLOCKS
 #undef WINOGRAD_UNITS
+#undef WINOGRAD_PADDED
 #undef WINOGRAD_AHEAD
