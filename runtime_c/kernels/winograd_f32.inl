@@ -36,6 +36,8 @@
 #define WINOGRAD_LARGE 4096
 #define WINOGRAD_BLOCKS 2
 #define WINOGRAD_UNITS 8
+/* Eights of channels that are worth transforming a block's inputs for, which every unit may have to. */
+#define WINOGRAD_EIGHTS 2
 /* Floats of a copy of a channel's pixels: those of the tiles of a block, in rows of at least one tile, with what
  * lies around them. */
 #define WINOGRAD_PADDED ((WINOGRAD_TILES * 4 + 2) * (4 + 16) + 16)
@@ -92,7 +94,8 @@ BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, int whole, const int 
     p->unit_channels = s->oc;
     if (!whole) {
         int64_t blocks = s->batch * p->row_blocks * p->column_blocks, eights = BNNC_CEIL_DIV(s->oc, 8);
-        p->unit_channels = (int32_t)BNNC_MIN(eights, BNNC_CEIL_DIV(eights * blocks, WINOGRAD_UNITS)) * 8;
+        int64_t least = BNNC_MAX(WINOGRAD_EIGHTS, BNNC_CEIL_DIV(eights * blocks, WINOGRAD_UNITS));
+        p->unit_channels = (int32_t)BNNC_MIN(eights, least) * 8;
         p->splits = BNNC_CEIL_DIV(s->oc, p->unit_channels);
     }
 }
@@ -479,5 +482,6 @@ BNNC_INLINE void ISA(winograd_rows)(const ISA(winograd_plan) *p, const ISA(winog
 #undef WINOGRAD_LARGE
 #undef WINOGRAD_BLOCKS
 #undef WINOGRAD_UNITS
+#undef WINOGRAD_EIGHTS
 #undef WINOGRAD_PADDED
 #undef WINOGRAD_AHEAD
