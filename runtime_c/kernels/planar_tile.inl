@@ -176,6 +176,18 @@ static void PLANAR(run_block)(const PLANAR(run) *run, const vbits *table, const 
         PLANAR(add_block_of_4)(run, table, codes);
 }
 
+/* Ask for what a table of a block of channels will be made from: other threads may have written it. */
+static void PLANAR(ask_planes)(const PLANAR(channels) *x, const PLANAR(window) *at) {
+    const uint8_t *plane = x->planes + at->offset;
+    for (int32_t c = 0; c < BNNC_MIN(16, x->count); c++, plane += x->plane_bytes) {
+        const uint8_t *last = plane + at->row_bytes + BNNC_PLANAR_BYTES + 7;
+        for (const uint8_t *line = plane - at->row_bytes - 8; line < last; line += 64)
+            __builtin_prefetch(line);
+        __builtin_prefetch(last);
+        __asm__ volatile(""); /* see ask */
+    }
+}
+
 /* Channels whose sums are finished and put out at a time: few enough that their planes stay near. */
 enum { PLANAR(LAST_RUN) = 64 };
 
@@ -196,6 +208,8 @@ static void PLANAR(conv_unit)(const ISA(planar_plan) *p, const ISA(planar_unit) 
         else
             PLANAR(build_table_4)(&channels, &window, s->table);
         if (c + size < ic) {
+            const PLANAR(channels) next = {channels.planes + size * p->plane_bytes, p->plane_bytes, ic - c - size};
+            PLANAR(ask_planes)(&next, &window);
             PLANAR(run) run = PLANAR(run_of)(p, c, size, s, s->planes, u->channels);
             PLANAR(run_block)(&run, s->table, own, size);
             continue;
