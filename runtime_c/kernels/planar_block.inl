@@ -67,7 +67,7 @@ BNNC_INLINE size_t PLANAR(row_form)(const PLANAR(forms) *f, int channel, int row
 }
 
 /* Word `word` of the table, in the form that a field tells. */
-#define BNNC_FORM(word, field)                                                                                          \
+#define BNNC_FORM(word, field)                                                                                         \
     (*(const vbits *)(const void *)((const char *)(table + (word)) + (field) * (BNNC_PLANAR_BYTES / 8)))
 /* A word behind the channels, whose form channel c holds. */
 #define BNNC_BEHIND(word, c) BNNC_FORM(word, (size_t)f->behind[2 * (c)])
@@ -75,10 +75,9 @@ BNNC_INLINE size_t PLANAR(row_form)(const PLANAR(forms) *f, int channel, int row
 BNNC_INLINE PLANAR(carry)
     PLANAR(add_channel)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int channel) {
     const int base = channel / 3 * PLANAR(TRIPLE) + channel % 3 * PLANAR(CHANNEL);
-    return PLANAR(quad)(s, BNNC_FORM(base, PLANAR(row_form)(f, channel, 0)),
-                        BNNC_FORM(base + 8, PLANAR(row_form)(f, channel, 1)),
-                        BNNC_FORM(base + 16, PLANAR(row_form)(f, channel, 2)),
-                        BNNC_FORM(base + 24, PLANAR(row_form)(f, channel, 3)));
+    return PLANAR(quad)(
+        s, BNNC_FORM(base, PLANAR(row_form)(f, channel, 0)), BNNC_FORM(base + 8, PLANAR(row_form)(f, channel, 1)),
+        BNNC_FORM(base + 16, PLANAR(row_form)(f, channel, 2)), BNNC_FORM(base + 24, PLANAR(row_form)(f, channel, 3)));
 }
 
 BNNC_INLINE PLANAR(carry) PLANAR(add_2)(PLANAR(sums) *s, const vbits *table, const PLANAR(forms) *f, int k) {
@@ -103,8 +102,8 @@ BNNC_INLINE vbits PLANAR(add_behind_16)(PLANAR(sums) *s, const vbits *table, con
     early = PLANAR(quad)(s, BNNC_BEHIND(THIRD, 0), BNNC_BEHIND(TRIPLE + THIRD, 3), BNNC_BEHIND(2 * TRIPLE + THIRD, 6),
                          BNNC_BEHIND(3 * TRIPLE + THIRD, 9));
     PLANAR(carry)
-    late = PLANAR(last_words)(s, BNNC_BEHIND(4 * TRIPLE + THIRD, 12), BNNC_BEHIND(ROOT, 1),
-                              BNNC_BEHIND(ROOT + NEXT, 4));
+    late =
+        PLANAR(last_words)(s, BNNC_BEHIND(4 * TRIPLE + THIRD, 12), BNNC_BEHIND(ROOT, 1), BNNC_BEHIND(ROOT + NEXT, 4));
     return PLANAR(settle)(s, early, late);
 }
 

@@ -329,22 +329,21 @@ BNNC_INLINE uint32_t PLANAR(finish_floats)(vfloats x, const PLANAR(channel) *k, 
 
 #if BNNC_PLANAR_BYTES == 64
 
-/* h as rectify takes it off: for each plane all ones or none, those of -h. The sums began at the part of
- * it that the low planes hold. */
+/* h + start as rectify takes it off the sums' planes: for each plane all ones or none, those of its negative. The low
+ * planes' are none, which is what start is for. */
 typedef struct {
     uint64_t planes[17];
 } PLANAR(half);
 
-static PLANAR(half) PLANAR(half_of)(int32_t h, int32_t start) {
-    (void)start;
+static PLANAR(half) PLANAR(half_of)(int32_t taken_off) {
     PLANAR(half) half;
     for (int k = 0; k < 17; k++)
-        half.planes[k] = 0 - (uint64_t)(-h >> k & 1);
+        half.planes[k] = 0 - (uint64_t)(-taken_off >> k & 1);
     return half;
 }
 
-/* sum - h, or zero where that is negative, in `count` planes; the sum may have one more. Of 2^count - h
- * only the high planes are left to add, and the sum reaches 2^count where it is h or more. */
+/* planes - (h + start), or zero where that is negative, in `count` planes, of which there may be one more. The sum with
+ * 2^count - (h + start) reaches 2^count where nothing is negative. */
 BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(half) *half, vbits *to) {
     __m512i carry = _mm512_setzero_si512();
     BNNC_PLANAR_UNROLL
@@ -361,9 +360,9 @@ BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(ha
 
 /* One channel of a tile, whose sums have eight and `high` planes (one more before relu). `behind` is where the channel
  * behind it will be stored, which is asked for a line at a time: asking for many at once would be waiting for them. */
-BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half, const PLANAR(channel) *channel,
-                                      const float *add, float *store, uint8_t *bits, const float *behind,
-                                      int relu, int sign) {
+BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half,
+                                      const PLANAR(channel) *channel, const float *add, float *store, uint8_t *bits,
+                                      const float *behind, int relu, int sign) {
     vbits all[16], low[8], top[8];
     if (relu) {
         PLANAR(rectify)(planes, 8 + high, half, all);
@@ -394,11 +393,11 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
 
 #else
 
-/* h and what the sums began at, as rectify takes it off: in every word. */
+/* h + start as rectify takes it off: in every word. */
 typedef uint16_t PLANAR(half) __attribute__((vector_size(BNNC_PLANAR_BYTES)));
 
-static PLANAR(half) PLANAR(half_of)(int32_t h, int32_t start) {
-    return (uint16_t)(h + start) - (PLANAR(half)){0};
+static PLANAR(half) PLANAR(half_of)(int32_t taken_off) {
+    return (uint16_t)taken_off - (PLANAR(half)){0};
 }
 
 /* words - half, or zero where that is negative. */
@@ -414,8 +413,8 @@ BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 }
 
 BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *k,
-                                      const float *add, float *store, uint8_t *bits, const float *behind,
-                                      int relu, int sign) {
+                                      const float *add, float *store, uint8_t *bits, const float *behind, int relu,
+                                      int sign) {
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
     BNNC_PLANAR_UNROLL
     for (int i = 0; i < 8; i++) {
@@ -448,9 +447,9 @@ static void PLANAR(residual_channel)(const vbits *planes, int32_t count, const P
     const int high = count - 8 - relu;
 #define BNNC_ROW(relu, sign)                                                                                           \
     if (high <= 2)                                                                                                     \
-        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, behind, relu, sign);                                        \
+        PLANAR(residual_row)(planes, 2, half, k, add, store, bits, behind, relu, sign);                                \
     else if (high <= 4)                                                                                                \
-        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, behind, relu, sign);                                        \
+        PLANAR(residual_row)(planes, 4, half, k, add, store, bits, behind, relu, sign);                                \
     else                                                                                                               \
         PLANAR(residual_row)(planes, 8, half, k, add, store, bits, behind, relu, sign);
 #else

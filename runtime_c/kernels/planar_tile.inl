@@ -96,8 +96,8 @@ static void PLANAR(integer_channel)(const ISA(planar_plan) *p, const ISA(planar_
 
 static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_unit) *u, const PLANAR(residual) *r,
                                   const vbits *planes, PLANAR(scratch) *s) {
-    const int32_t h = 9 * p->args->shape.ic / 2;
-    const PLANAR(half) half = PLANAR(half_of)(h, p->start);
+    const int32_t taken_off = 9 * p->args->shape.ic / 2 + p->start;
+    const PLANAR(half) half = PLANAR(half_of)(taken_off);
     const float *added = r->add->a;
     float *stored = r->store->out;
     for (int32_t channel = u->channel; channel < u->channel + u->channels; channel++, planes += p->plane_stride) {
@@ -109,7 +109,7 @@ static void PLANAR(residual_tile)(const ISA(planar_plan) *p, const ISA(planar_un
         }
         const int64_t at = PLANAR(pixels_of)(p, u, stored, channel) - stored;
         const float *behind = PLANAR(pixels_of)(p, u, stored, channel + 1);
-        const PLANAR(channel) k = PLANAR(channel_of)(r, h + p->start, channel);
+        const PLANAR(channel) k = PLANAR(channel_of)(r, taken_off, channel);
         uint8_t *bits = r->sign ? ISA(planar_frame)(p, u, channel, r->sign->out) : NULL;
         PLANAR(residual_channel)(planes, p->planes, &half, &k, added + at, stored + at, bits, behind, r->relu);
     }
@@ -161,8 +161,8 @@ static void PLANAR(output)(const ISA(planar_plan) *p, const ISA(planar_unit) *u,
 }
 
 /* Add a block of `size` input channels from `c` on to the sums of `count` channels. */
-static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) *p, int32_t c, int32_t size, PLANAR(scratch) *s,
-                                  vbits *planes, int32_t count) {
+static PLANAR(run) PLANAR(run_of)(const ISA(planar_plan) *p, int32_t c, int32_t size, PLANAR(scratch) *s, vbits *planes,
+                                  int32_t count) {
     int32_t before = ISA(planar_bits)(p->start + 9 * c);
     int32_t after = ISA(planar_bits)(p->start + 9 * BNNC_MIN(c + size, p->args->shape.ic));
     int32_t high = BNNC_MAX(0, before - PLANAR(LOW_PLANES)), then = BNNC_MAX(0, after - PLANAR(LOW_PLANES));
