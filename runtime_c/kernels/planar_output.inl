@@ -359,7 +359,8 @@ BNNC_INLINE void PLANAR(rectify)(const vbits *planes, int count, const PLANAR(ha
 }
 
 /* One channel of a tile, whose sums have eight and `high` planes (one more before relu). `behind` is where the channel
- * behind it will be stored, which is asked for a line at a time: asking for many at once would be waiting for them. */
+ * behind it will be stored, which is asked for a line at a time: asking for many at once would be waiting for them. The
+ * constants are copied, since any store might change what is behind a pointer. */
 BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANAR(half) *half,
                                       const PLANAR(channel) *channel, const float *add, float *store, uint8_t *bits,
                                       const float *behind, int relu, int sign) {
@@ -373,7 +374,7 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *planes, int high, const PLANA
     }
     PLANAR(plane_bytes)(all, 8, low);
     PLANAR(plane_bytes)(all + 8, high, top);
-    const PLANAR(channel) k = *channel; /* in registers: a store might change what is behind a pointer */
+    const PLANAR(channel) k = *channel;
     __m512i pairs[4];
     for (int l = 0; l < 4; l++)
         pairs[l] = PLANAR(byte_pairs)(l, BNNC_MAGIC_BITS);
@@ -412,9 +413,10 @@ BNNC_INLINE vbits PLANAR(rectify)(vbits words, const PLANAR(half) *half) {
 #endif
 }
 
-BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *k,
+BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *half, const PLANAR(channel) *channel,
                                       const float *add, float *store, uint8_t *bits, const float *behind, int relu,
                                       int sign) {
+    const PLANAR(channel) k = *channel;
     const vbits magic = (uint64_t)0x4B004B004B004B00u - (vbits){0};
     BNNC_PLANAR_UNROLL
     for (int i = 0; i < 8; i++) {
@@ -423,8 +425,8 @@ BNNC_INLINE void PLANAR(residual_row)(const vbits *words, const PLANAR(half) *ha
             vbits w = relu ? PLANAR(rectify)(words[8 * j + i], half) : words[8 * j + i];
             vfloats x0 = (vfloats)BNNC_INTERLEAVE(lo, 16, w, magic), x1 = (vfloats)BNNC_INTERLEAVE(hi, 16, w, magic);
             const int at = PLANAR(pixel_of)(i, j), shift = at % 8;
-            uint32_t b0 = PLANAR(finish_floats)(x0, k, add, store, at, relu, sign);
-            uint32_t b1 = PLANAR(finish_floats)(x1, k, add, store, at + 8, relu, sign);
+            uint32_t b0 = PLANAR(finish_floats)(x0, &k, add, store, at, relu, sign);
+            uint32_t b1 = PLANAR(finish_floats)(x1, &k, add, store, at + 8, relu, sign);
             if (at % 16 == 0)
                 PLANAR(ask)(behind + at);
             if (!sign)
