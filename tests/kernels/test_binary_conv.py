@@ -303,7 +303,9 @@ def test_sums_reach_their_extremes(isa: Isa, kernel: str, ones: bool) -> None:
     check(isa, kernel, case, [])
 
 
-@pytest.mark.parametrize("ic", [2, 14, 28, 30, 56, 58, 114, 128, 228, 454, 456, 910, 1820, 3642, 7280])
+@pytest.mark.parametrize(
+    "ic", [2, 14, 28, 30, 56, 58, 114, 128, 228, 454, 456, 910, 1820, 3642, 7280]
+)
 @pytest.mark.parametrize("ones", [False, True])
 def test_rectified_sums_reach_their_extremes_and_cross_zero(isa: Isa, ic: int, ones: bool) -> None:
     case = Case(Geometry(1, 1, ic, 6, 16, 32, pads=(1, 1, 1, 1)), 1, RESIDUAL, ic)

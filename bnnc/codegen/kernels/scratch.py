@@ -49,7 +49,7 @@ class Shape(Protocol):
 
 
 def planar(s: Shape) -> int:
-    """Of ``binary_conv_planar``: a table, what sums begin at, a tile's accumulators, planes of sums."""
+    """Of ``binary_conv_planar``: a table, what sums begin at, accumulators, planes of sums."""
     table, start, accumulators = 572 * _VECTOR, 8 * _VECTOR, 4 * 8 * _VECTOR
     planes = 13 if (9 * s.ic).bit_length() <= 12 else 17
     return min(SCRATCH_BYTES, table + start + accumulators + -(-s.oc // 64) * 64 * planes * _VECTOR)
