@@ -7,8 +7,10 @@
  * one that the system has not woken yet.
  *
  * Each thread has a share of the units, the same part of every kernel's: what it wrote in one layer it
- * is likely to read in the next, and finds in its own cache. It claims ranges of its share, the larger
- * the more is left, and then of the others', so that nobody waits for one that is slow or absent.
+ * is likely to read in the next, and finds in its own cache. It claims ranges of its share, three
+ * quarters of what is left, and then of the others', so that nobody waits long for one that is slow or
+ * absent. They are few since every range has its price: kernels prepare for it, and claiming waits for
+ * all that was stored before.
  *
  * Why not OpenMP: a library must depend on libc alone, run next to whatever threads its program has
  * without spinning at their cost, be shared by several models, and go on working in a forked child.
@@ -74,7 +76,7 @@ static void bnnc_pool_work(bnnc_pool *pool, int number, void *scratch) {
         bnnc_share *share = &pool->shares[(number + k) % pool->threads];
         int64_t begin = atomic_load_explicit(&share->next, memory_order_relaxed);
         while (begin < share->end) {
-            int64_t some = (share->end - begin) / 2, end = begin + (some > 1 ? some : 1);
+            int64_t end = begin + (3 * (share->end - begin) + 3) / 4;
             if (!atomic_compare_exchange_weak_explicit(&share->next, &begin, end, memory_order_relaxed,
                                                        memory_order_relaxed))
                 continue;
