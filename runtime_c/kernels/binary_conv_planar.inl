@@ -4,7 +4,8 @@
  * trees (planar_sum.inl) add up block of channels by block (planar_block.inl); planar_output.inl turns
  * the sums' planes into what is stored.
  *
- * A unit is a tile of pixels, as many as a vector has bits or a few less, and a run of output channels.
+ * A unit is a tile of pixels, as many as a vector has bits or a few less, and a run of output channels:
+ * all of them, or a part where all would not fit the scratch or tiles are few.
  * Rows of a plane are whole bytes: where the width is no multiple of 8, tiles are of whole rows, or of
  * one, and the bits behind a row's end go along without harm.
  */
@@ -149,20 +150,22 @@ static ISA(planar_plan) ISA(planar_plan_of)(const bnnc_binary_conv_args *args) {
     int32_t blocks = BNNC_CEIL_DIV(s->oc, 64);
     int32_t most_blocks = (int32_t)((BNNC_SCRATCH_BYTES - fixed) / (p.plane_stride * p.vector_bytes * 64));
     int32_t parts = BNNC_CEIL_DIV(blocks, most_blocks);
-    if (p.tiles * s->batch * parts < 2)
+    /* One tile or two are shared by channels: threads with tiles side by side would take lines away from each other. */
+    if (p.tiles * s->batch * parts <= 2)
         parts = BNNC_MIN(2, blocks);
-    int32_t part_blocks = BNNC_CEIL_DIV(blocks, parts);
-    p.part = part_blocks * 64;
-    p.parts = BNNC_CEIL_DIV(blocks, part_blocks);
+    const int32_t grain = ISA(mixes_channels)(&args->epilogue) ? 64 : 1;
+    p.part = BNNC_CEIL_DIV(BNNC_CEIL_DIV(s->oc, parts), grain) * grain;
+    p.parts = BNNC_CEIL_DIV(s->oc, p.part);
     return p;
 }
 
 static ISA(planar_unit) ISA(planar_unit_at)(const ISA(planar_plan) *p, int64_t unit) {
     const bnnc_conv_shape *s = &p->args->shape;
     ISA(planar_unit) u = {.rows = 1};
-    int32_t tile = (int32_t)(unit / p->parts % p->tiles);
-    u.batch_index = (int32_t)(unit / p->parts / p->tiles);
-    u.channel = (int32_t)(unit % p->parts) * p->part;
+    const int64_t tiles = (int64_t)s->batch * p->tiles;
+    int32_t tile = (int32_t)(unit % tiles % p->tiles);
+    u.batch_index = (int32_t)(unit % tiles / p->tiles);
+    u.channel = (int32_t)(unit / tiles) * p->part;
     u.channels = BNNC_MIN(p->part, s->oc - u.channel);
     u.byte = (int64_t)tile * p->tile_bytes;
     if (s->ow % 8 == 0) {
