@@ -19,6 +19,9 @@
 #define TCONV_UNITS 8
 /* Phases whose sums are kept at a time; with more, a unit computes one phase of rows. */
 #define TCONV_PHASES 16
+/* Vectors in a row of inputs from which on twin phases are stored at once: tiles end with rows then, and narrow ones
+ * have too few sums to keep the multipliers busy. */
+#define TCONV_TWINS (BNNC_VEC_BYTES == 64 ? 1 : 3)
 
 typedef struct {
     const bnnc_conv_f32_args *args;
@@ -33,6 +36,7 @@ typedef struct {
     int64_t group_blocks, blocks, unit_blocks, splits, waiting_blocks;
     float *direct;
     float low;
+    int twins; /* the two phases of columns are computed beside each other and stored as they belong */
 } ISA(tconv_plan);
 
 /* A phase's taps along one axis, in input rows or columns: count of them, from first on. */
@@ -108,7 +112,9 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
         pixels = BNNC_MIN(BNNC_TILE, BNNC_MAX(64, TCONV_PANEL / depth));
     }
     pixels = BNNC_MAX(16, BNNC_MIN(pixels, TCONV_SUMS / 8 / p.phases / 16 * 16));
-    int64_t width = BNNC_CEIL_DIV(s->ow, s->stride_w) + 1, height = BNNC_CEIL_DIV(s->oh, s->stride_h) + 1;
+    /* Of a phase, at most. */
+    int64_t width = BNNC_CEIL_DIV(s->ow + s->pad_left % s->stride_w, s->stride_w);
+    int64_t height = BNNC_CEIL_DIV(s->oh + s->pad_top % s->stride_h, s->stride_h);
     int64_t rows = BNNC_MAX(1, BNNC_MIN(height, pixels / width));
     while (rows > 1 && s->batch * BNNC_CEIL_DIV(height, rows) < TCONV_UNITS && rows * width > 96)
         rows--;
@@ -131,6 +137,9 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
         p.unit_blocks = BNNC_MAX(p.slice < depth ? 8 : 2, BNNC_CEIL_DIV(p.blocks * units, TCONV_UNITS));
     p.splits = BNNC_CEIL_DIV(p.blocks, p.unit_blocks);
     p.direct = ISA(plain_store)(&args->epilogue, &p.low, NULL);
+    p.twins = p.direct && s->stride_w == 2 && s->kw == 2 && s->dilation_w == 1 && s->pad_left % 2 == 0 &&
+              s->ow % 2 == 0 && s->kh >= s->stride_h && s->dilation_h == 1 && p.slice == depth &&
+              s->ow >= 2 * TCONV_TWINS * BNNC_LANES;
     return p;
 }
 
@@ -210,10 +219,13 @@ static void ISA(tconv_pack)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, 
         }
 }
 
-/* One slice of products of a phase for one block of channels. The panel's first row is row q0. */
-static void ISA(tconv_block)(const ISA(tconv_plan) *p, const ISA(tconv_phase) *phase, const ISA(tconv_slice) *slice,
-                             int64_t block, const float *panel, int64_t q0, float *sums) {
+/* One slice of products of a tile's i-th phase for one block of channels: to sums, or with its twin to the output.
+ * The panel's first row is row q0. */
+static void ISA(tconv_block)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, int64_t i,
+                             const ISA(tconv_slice) *slice, int64_t block, const float *panel, int64_t q0,
+                             float *sums) {
     const bnnc_conv_f32_args *args = p->args;
+    const ISA(tconv_phase) *phase = &t->phases[i];
     int64_t products = (int64_t)(p->s->ic / p->s->groups) * p->s->kh * p->s->kw;
     int64_t to = BNNC_MIN(slice->to, phase->depth), width = phase->r1 - phase->r0;
     int32_t group_channels = p->s->oc / p->s->groups, in_group = (int32_t)(block % p->group_blocks) * 8;
@@ -234,10 +246,25 @@ static void ISA(tconv_block)(const ISA(tconv_plan) *p, const ISA(tconv_phase) *p
         .out_stride = p->sum_stride,
         .low = to == phase->depth ? p->low : -INFINITY,
     };
-    ISA(gemm_run)(&b);
+    if (!p->twins) {
+        ISA(gemm_run)(&b);
+        return;
+    }
+    const bnnc_conv_shape *s = p->s;
+    int64_t y = phase->q0 * s->stride_h + t->row_phase + i / 2 - s->pad_top;
+    int64_t channel = (int64_t)t->batch_index * s->oc + slice->group * group_channels + in_group;
+    b.twin = phase->depth * 8;
+    b.pixels = width;
+    b.out = p->direct + (channel * s->oh + y) * s->ow + t->x0;
+    b.out_stride = b.touch_stride = (int64_t)s->oh * s->ow;
+    b.exact = 1;
+    for (int64_t q = phase->q0; q < phase->q1; q++, b.panel += width, b.out += s->stride_h * s->ow) {
+        b.touch[0] = b.out;
+        ISA(gemm_run)(&b);
+    }
 }
 
-/* Sums of blocks [block, until), of one group, for every phase of a tile. */
+/* Sums of blocks [block, until), of one group, for every phase of a tile, or all of it where phases are twins. */
 static void ISA(tconv_sums)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, ISA(tconv_slice) slice, int64_t block,
                             int64_t until, ISA(tconv_slice) *packed, float *panel, float *sums) {
     for (int32_t i = 0; i < p->phases; i++)
@@ -260,11 +287,11 @@ static void ISA(tconv_sums)(const ISA(tconv_plan) *p, const ISA(tconv_tile) *t, 
                 ISA(tconv_pack)(p, t, &slice, q0, q1, panel);
                 *packed = slice;
             }
-            for (int64_t i = slice.phase; i < p->phases; i++) {
+            for (int64_t i = slice.phase; i < p->phases; i += p->twins ? 2 : 1) {
                 const ISA(tconv_phase) *phase = &t->phases[i];
                 if (phase->served == slice.phase + 1 && (slice.from == 0 || slice.from < phase->depth))
                     for (int64_t b = block; b < until; b++)
-                        ISA(tconv_block)(p, phase, &slice, b, panel, q0,
+                        ISA(tconv_block)(p, t, i, &slice, b, panel, q0,
                                          sums + ((b - block) * p->phases + i) * 8 * p->sum_stride);
             }
             slice.from = slice.to;
@@ -348,7 +375,7 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
             slice.group = block / p.group_blocks;
             until = BNNC_MIN(BNNC_MIN(stop, (slice.group + 1) * p.group_blocks), block + p.waiting_blocks);
             ISA(tconv_sums)(&p, &t, slice, block, until, &packed, panel, sums);
-            for (int64_t b = block; b < until; b++) {
+            for (int64_t b = block; b < until && !p.twins; b++) {
                 int32_t in_group = (int32_t)(b % p.group_blocks) * 8;
                 int32_t channel = (int32_t)slice.group * group_channels + in_group;
                 for (int32_t i = 0; i < BNNC_MIN(8, group_channels - in_group); i++)
@@ -365,3 +392,4 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
 #undef TCONV_WHOLE
 #undef TCONV_UNITS
 #undef TCONV_PHASES
+#undef TCONV_TWINS

@@ -10,6 +10,10 @@
 /* Vectors a register tile is wide, and vectors of a cache line. */
 #define GEMM_NV 3
 #define GEMM_LINE (64 / BNNC_VEC_BYTES)
+/* Ways to make a register tile: of a panel's rows, of scattered rows, of twins. */
+#define GEMM_ROWS 0
+#define GEMM_SCATTERED 1
+#define GEMM_TWINS 2
 
 /* Memory to ask for while sums are made: rows of `pixels` floats, `stride` apart. Every tile asks for a
  * few lines, so that they arrive without holding up anything. */
@@ -22,6 +26,9 @@ typedef struct {
 
 typedef struct {
     const float *w; /* [depth][8] */
+    /* Where it isn't 0, every channel has two sums, whose weights lie that many floats apart, and results take turns:
+     * out[channel * out_stride + 2 * pixel + which]. Nothing starts at `start_stride`, and no bits are made. */
+    int64_t twin;
     const float *panel;
     const int64_t *taps; /* where each row of the panel begins, or NULL: panel_stride apart */
     int64_t depth, panel_stride;
@@ -48,29 +55,33 @@ typedef struct {
     ISA(gemm_ask) *ask; /* or NULL */
 } ISA(gemm_block);
 
+/* mr sums of nv vectors: as many channels, or half as many with twins. */
 BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
-                                int64_t out_stride, const int mr, const int nv, const int scattered) {
+                                int64_t out_stride, const int mr, const int nv, const int way) {
+    const int scattered = way == GEMM_SCATTERED, turns = way == GEMM_TWINS ? 2 : 1;
     vf32 sum[8][GEMM_NV];
     const float *w = b->w + channel, *panel = b->panel + pixel;
     const int64_t *taps = b->taps;
     const float *start = b->start + channel * (b->start_stride ? b->start_stride : 1);
-    int64_t panel_stride = b->panel_stride;
-    if (b->start_stride) {
+    int64_t panel_stride = b->panel_stride, twin = b->twin;
+    if (b->start_stride && way != GEMM_TWINS) {
         BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
             f32_load(start + i * b->start_stride + pixel + j * BNNC_LANES);
     } else {
-        BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] = f32_set(start[i]);
+        BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
+            f32_set(start[i / turns]);
     }
     /* A part of the products for each channel, whose memory is asked for before it. */
     int64_t left = b->depth, part = left, touch_stride = b->touch_stride;
     const float *touch[2] = {NULL, NULL};
     for (int t = 0; t < 2 && b->touch[t]; t++) {
-        touch[t] = b->touch[t] + channel * touch_stride + pixel;
-        part = (left + mr - 1) / mr;
+        touch[t] = b->touch[t] + channel * touch_stride + turns * pixel;
+        part = (left + mr / turns - 1) / (mr / turns);
     }
     while (left > 0) {
         BNNC_UNROLL for (int t = 0; t < 2; t++) if (touch[t]) {
-            BNNC_UNROLL for (int j = 0; j < nv; j += GEMM_LINE) __builtin_prefetch(touch[t] + j * BNNC_LANES, 1);
+            BNNC_UNROLL for (int j = 0; j < turns * nv; j += GEMM_LINE)
+                __builtin_prefetch(touch[t] + j * BNNC_LANES, 1);
             touch[t] += touch_stride;
         }
         int64_t k = BNNC_MIN(part, left);
@@ -80,7 +91,7 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
             vf32 x[GEMM_NV];
             BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(row + j * BNNC_LANES);
             BNNC_UNROLL for (int m = 0; m < mr; m++) {
-                vf32 weight = f32_set(w[m]);
+                vf32 weight = f32_set(way == GEMM_TWINS ? w[m / 2 + m % 2 * twin] : w[m]);
                 BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
             }
             panel += scattered ? 0 : panel_stride;
@@ -88,6 +99,11 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
         } while (--k > 0);
     }
     vf32 low = f32_set(b->low);
+    if (way == GEMM_TWINS) {
+        BNNC_UNROLL for (int i = 0; i < mr; i += 2) BNNC_UNROLL for (int j = 0; j < nv; j++) ISA(store_interleaved)(
+            out + i / 2 * out_stride + 2 * j * BNNC_LANES, f32_max(low, sum[i][j]), f32_max(low, sum[i + 1][j]));
+        return;
+    }
     BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) {
         sum[i][j] = f32_max(low, sum[i][j]);
         f32_store(out + i * out_stride + j * BNNC_LANES, sum[i][j]);
@@ -109,11 +125,16 @@ typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64
 #define GEMM_TILE(mr, nv)                                                                                              \
     static void ISA(gemm_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,            \
                                       int64_t out_stride) {                                                            \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, 0);                                                 \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, GEMM_ROWS);                                         \
     }                                                                                                                  \
     static void ISA(gemm_scattered_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,  \
                                                 int64_t out_stride) {                                                  \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, 1);                                                 \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, GEMM_SCATTERED);                                    \
+    }
+#define GEMM_TWIN(mr, nv)                                                                                              \
+    static void ISA(gemm_twins_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,      \
+                                            int64_t out_stride) {                                                      \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, GEMM_TWINS);                                        \
     }
 /* Registers: 32 hold 8 x 3 sums; 16 hold 4 x 3, and 8 x 1 where few pixels are left. */
 GEMM_TILE(1, 1)
@@ -126,21 +147,35 @@ GEMM_TILE(4, 1)
 GEMM_TILE(4, 2)
 GEMM_TILE(4, 3)
 GEMM_TILE(8, 1)
+GEMM_TWIN(2, 1)
+GEMM_TWIN(2, 2)
+GEMM_TWIN(2, 3)
+GEMM_TWIN(4, 1)
+GEMM_TWIN(4, 2)
+GEMM_TWIN(4, 3)
+GEMM_TWIN(8, 1)
 #if BNNC_VEC_BYTES == 64
 GEMM_TILE(8, 2)
 GEMM_TILE(8, 3)
+GEMM_TWIN(8, 2)
+GEMM_TWIN(8, 3)
 #endif
 #undef GEMM_TILE
+#undef GEMM_TWIN
 
-/* By whether rows are scattered, the logarithm of MR, and NV - 1. */
+/* By way, the logarithm of MR, and NV - 1. */
 #define GEMM_ROW(way, mr) {ISA(way##mr##x1), ISA(way##mr##x2), ISA(way##mr##x3)}
 #if BNNC_VEC_BYTES == 64
 #define GEMM_LAST_ROW(way) GEMM_ROW(way, 8)
 #else
 #define GEMM_LAST_ROW(way) {ISA(way##8x1), NULL, NULL}
 #endif
-#define GEMM_TILES(way) {GEMM_ROW(way, 1), GEMM_ROW(way, 2), GEMM_ROW(way, 4), GEMM_LAST_ROW(way)}
-static ISA(gemm_function) *const ISA(gemm_tiles)[2][4][GEMM_NV] = {GEMM_TILES(gemm_), GEMM_TILES(gemm_scattered_)};
+#define GEMM_TILES(way, first) {first, GEMM_ROW(way, 2), GEMM_ROW(way, 4), GEMM_LAST_ROW(way)}
+static ISA(gemm_function) *const ISA(gemm_tiles)[3][4][GEMM_NV] = {
+    GEMM_TILES(gemm_, GEMM_ROW(gemm_, 1)),
+    GEMM_TILES(gemm_scattered_, GEMM_ROW(gemm_scattered_, 1)),
+    GEMM_TILES(gemm_twins_, {NULL}),
+};
 #undef GEMM_ROW
 #undef GEMM_LAST_ROW
 #undef GEMM_TILES
@@ -148,10 +183,12 @@ static ISA(gemm_function) *const ISA(gemm_tiles)[2][4][GEMM_NV] = {GEMM_TILES(ge
 /* nv vectors of pixels, all channels: in tiles of as many as there are, the last ones in tiles of 4, 2 and 1. What
  * happens between two tiles counts, since the multipliers soon rest. */
 BNNC_INLINE void ISA(gemm_run_tile)(const ISA(gemm_block) *b, int64_t pixel, int nv, float *out, int64_t out_stride) {
-    ISA(gemm_function) *const(*tiles)[GEMM_NV] = ISA(gemm_tiles)[b->taps != NULL];
+    int way = b->twin ? GEMM_TWINS : b->taps ? GEMM_SCATTERED : GEMM_ROWS;
+    ISA(gemm_function) *const(*tiles)[GEMM_NV] = ISA(gemm_tiles)[way];
     int32_t channel = 0;
     for (int log = BNNC_VEC_BYTES == 64 || nv == 1 ? 3 : 2; channel < b->channels; log--)
-        for (; channel + (1 << log) <= b->channels; channel += 1 << log, out += out_stride << log)
+        for (int32_t step = (1 << log) >> (way == GEMM_TWINS); channel + step <= b->channels;
+             channel += step, out += step * out_stride)
             tiles[log][nv - 1](b, channel, pixel, out, out_stride);
 }
 
@@ -176,6 +213,7 @@ BNNC_INLINE void ISA(gemm_prefetch)(ISA(gemm_ask) *ask, const int write) {
 }
 
 static void ISA(gemm_run)(const ISA(gemm_block) *b) {
+    const int64_t turns = b->twin ? 2 : 1, wide = turns * GEMM_NV * BNNC_LANES;
     int64_t left;
     for (int64_t pixel = 0; pixel < b->pixels; pixel = b->pixels - left) {
         left = b->pixels - pixel;
@@ -185,17 +223,17 @@ static void ISA(gemm_run)(const ISA(gemm_block) *b) {
         if (b->ask)
             ISA(gemm_prefetch)(b->ask, 0);
         if (!b->exact || left >= nv * BNNC_LANES) {
-            ISA(gemm_run_tile)(b, pixel, nv, b->out + pixel, b->out_stride);
+            ISA(gemm_run_tile)(b, pixel, nv, b->out + turns * pixel, b->out_stride);
             left -= BNNC_MIN(left, nv * BNNC_LANES);
             continue;
         }
-        float part[8 * GEMM_NV * BNNC_LANES];
+        float part[8 * 2 * GEMM_NV * BNNC_LANES];
         ISA(gemm_block) rest = *b;
         rest.bits = NULL;
-        ISA(gemm_run_tile)(&rest, pixel, nv, part, GEMM_NV * BNNC_LANES);
+        ISA(gemm_run_tile)(&rest, pixel, nv, part, wide);
         for (int32_t i = 0; i < b->channels; i++) {
-            const float *from = part + i * GEMM_NV * BNNC_LANES;
-            memcpy(b->out + i * b->out_stride + pixel, from, (size_t)left * sizeof(float));
+            const float *from = part + i * wide;
+            memcpy(b->out + i * b->out_stride + turns * pixel, from, (size_t)(turns * left) * sizeof(float));
             for (int64_t k = 0; b->bits && k < left; k++) {
                 uint8_t *byte = b->bits + i * b->bits_stride + (pixel + k) / 8;
                 *byte = (uint8_t)((k % 8 ? *byte : 0) | (from[k] >= b->least[i]) << k % 8);
@@ -207,3 +245,6 @@ static void ISA(gemm_run)(const ISA(gemm_block) *b) {
 
 #undef GEMM_NV
 #undef GEMM_LINE
+#undef GEMM_ROWS
+#undef GEMM_SCATTERED
+#undef GEMM_TWINS

@@ -156,6 +156,45 @@ def test_shapes_that_slice_and_tile_differently(
     check(isa, g, program, [0.2, 0.7], 1)
 
 
+@st.composite
+def two_columns(draw: st.DrawFn) -> Geometry:
+    """Kernels and strides of two columns: an output has the inputs of one column."""
+    groups, height, stride_h = (
+        draw(st.integers(1, 2)),
+        draw(st.integers(1, 4)),
+        draw(st.integers(1, 3)),
+    )
+    kernel = draw(st.integers(stride_h, stride_h + 2))
+    width = draw(st.integers(1, 4)) * 16 + draw(st.sampled_from([0, 0, 5, 8]))
+    crop = draw(st.integers(0, kernel - 1)), draw(st.sampled_from([0, 0, 1, 2]))
+    return Geometry(
+        batch=draw(st.integers(1, 2)),
+        groups=groups,
+        ic=groups * draw(st.integers(1, 40)),
+        oc=groups * draw(st.integers(1, 20)),
+        ih=height,
+        iw=width,
+        oh=(height - 1) * stride_h + kernel - crop[0] + draw(st.integers(0, 2)),
+        ow=2 * width - draw(st.integers(0, 5)),
+        kernel=(kernel, 2),
+        strides=(stride_h, 2),
+        crop=crop,
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    g=two_columns(),
+    program=st.sampled_from([("store",), ("relu", "store"), ("store", "sign_nhwc")]),
+    cuts=splits(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_two_columns_at_a_time(
+    isa: Isa, g: Geometry, program: tuple[str, ...], cuts: list[float], seed: int
+) -> None:
+    check(isa, g, program, cuts, seed)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 20)),
