@@ -55,15 +55,27 @@ typedef struct {
     ISA(gemm_ask) *ask; /* or NULL */
 } ISA(gemm_block);
 
-/* mr sums of nv vectors: as many channels, or half as many with twins. */
+/* One product for each sum of a register tile, and on to the next. */
+BNNC_INLINE void ISA(gemm_step)(const ISA(gemm_block) *b, vf32 sum[8][GEMM_NV], const float **w, const float **row,
+                                const int64_t **tap, const int mr, const int nv, const int way) {
+    const float *from = way == GEMM_SCATTERED ? *row + *(*tap)++ : *row;
+    vf32 x[GEMM_NV];
+    BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(from + j * BNNC_LANES);
+    BNNC_UNROLL for (int m = 0; m < mr; m++) {
+        vf32 weight = f32_set(way == GEMM_TWINS ? (*w)[m / 2 + m % 2 * b->twin] : (*w)[m]);
+        BNNC_UNROLL for (int j = 0; j < nv; j++) f32_accumulate(&sum[m][j], x[j], weight);
+    }
+    *row += way == GEMM_SCATTERED ? 0 : b->panel_stride;
+    *w += 8;
+}
+
+/* mr sums of nv vectors: as many channels, or half as many with twins. What comes before and behind the products counts
+ * as much as they do where they are few. */
 BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
                                 int64_t out_stride, const int mr, const int nv, const int way) {
-    const int scattered = way == GEMM_SCATTERED, turns = way == GEMM_TWINS ? 2 : 1;
+    const int turns = way == GEMM_TWINS ? 2 : 1;
     vf32 sum[8][GEMM_NV];
-    const float *w = b->w + channel, *panel = b->panel + pixel;
-    const int64_t *taps = b->taps;
     const float *start = b->start + channel * (b->start_stride ? b->start_stride : 1);
-    int64_t panel_stride = b->panel_stride, twin = b->twin;
     if (b->start_stride && way != GEMM_TWINS) {
         BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
             f32_load(start + i * b->start_stride + pixel + j * BNNC_LANES);
@@ -71,43 +83,30 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
         BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
             f32_set(start[i / turns]);
     }
-    /* A part of the products for each channel, whose memory is asked for before it. */
-    int64_t left = b->depth, part = left, touch_stride = b->touch_stride;
-    const float *touch[2] = {NULL, NULL};
+    const float *w = b->w + channel, *row = b->panel + pixel, *const stop = w + 8 * b->depth;
+    const int64_t *tap = b->taps;
+    /* A channel's memory is asked for before a product. */
     for (int t = 0; t < 2 && b->touch[t]; t++) {
-        touch[t] = b->touch[t] + channel * touch_stride + turns * pixel;
-        part = (left + mr / turns - 1) / (mr / turns);
-    }
-    while (left > 0) {
-        BNNC_UNROLL for (int t = 0; t < 2; t++) if (touch[t]) {
-            BNNC_UNROLL for (int j = 0; j < turns * nv; j += GEMM_LINE)
-                __builtin_prefetch(touch[t] + j * BNNC_LANES, 1);
-            touch[t] += touch_stride;
+        const float *touch = b->touch[t] + channel * b->touch_stride + turns * pixel;
+        for (int i = 0; i < mr / turns && w < stop; i++, touch += b->touch_stride) {
+            BNNC_UNROLL for (int j = 0; j < turns * nv; j += GEMM_LINE) __builtin_prefetch(touch + j * BNNC_LANES, 1);
+            ISA(gemm_step)(b, sum, &w, &row, &tap, mr, nv, way);
         }
-        int64_t k = BNNC_MIN(part, left);
-        left -= k;
-        do {
-            const float *row = scattered ? panel + *taps++ : panel;
-            vf32 x[GEMM_NV];
-            BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(row + j * BNNC_LANES);
-            BNNC_UNROLL for (int m = 0; m < mr; m++) {
-                vf32 weight = f32_set(way == GEMM_TWINS ? w[m / 2 + m % 2 * twin] : w[m]);
-                BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
-            }
-            panel += scattered ? 0 : panel_stride;
-            w += 8;
-        } while (--k > 0);
     }
-    vf32 low = f32_set(b->low);
+    while (w < stop)
+        ISA(gemm_step)(b, sum, &w, &row, &tap, mr, nv, way);
+    if (b->low > -INFINITY) {
+        const vf32 low = f32_set(b->low);
+        BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[i][j] =
+            f32_max(low, sum[i][j]);
+    }
     if (way == GEMM_TWINS) {
-        BNNC_UNROLL for (int i = 0; i < mr; i += 2) BNNC_UNROLL for (int j = 0; j < nv; j++) ISA(store_interleaved)(
-            out + i / 2 * out_stride + 2 * j * BNNC_LANES, f32_max(low, sum[i][j]), f32_max(low, sum[i + 1][j]));
+        BNNC_UNROLL for (int i = 0; i < mr; i += 2) BNNC_UNROLL for (int j = 0; j < nv; j++)
+            ISA(store_interleaved)(out + i / 2 * out_stride + 2 * j * BNNC_LANES, sum[i][j], sum[i + 1][j]);
         return;
     }
-    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++) {
-        sum[i][j] = f32_max(low, sum[i][j]);
+    BNNC_UNROLL for (int i = 0; i < mr; i++) BNNC_UNROLL for (int j = 0; j < nv; j++)
         f32_store(out + i * out_stride + j * BNNC_LANES, sum[i][j]);
-    }
     if (!b->bits)
         return;
     const int64_t bits_stride = b->bits_stride;

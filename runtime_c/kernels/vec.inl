@@ -27,6 +27,7 @@
 #define f32_max ISA(f32_max)
 #define f32_min ISA(f32_min)
 #define f32_fma ISA(f32_fma)
+#define f32_accumulate ISA(f32_accumulate)
 #define f32_sqrt ISA(f32_sqrt)
 #define f32_reciprocal ISA(f32_reciprocal)
 #define f32_rounded ISA(f32_rounded)
@@ -296,6 +297,16 @@ BNNC_INLINE uint32_t f32_compare_bits(vf32 v, vf32 t, int compare) {
 #endif
 #endif
 #endif
+
+/* *sum = f32_fma(a, b, *sum), in the register that holds it: where sixteen registers are all taken, GCC moves sums
+ * about when it may choose between the forms of the instruction. */
+BNNC_INLINE void f32_accumulate(vf32 *sum, vf32 a, vf32 b) {
+#if BNNC_VEC_BYTES == 32
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "x"(b));
+#else
+    *sum = f32_fma(a, b, *sum);
+#endif
+}
 
 /* f32_load_n and f32_store_n where `left` may be more than a vector. */
 BNNC_INLINE vf32 f32_load_some(const void *p, int64_t left) {

@@ -20,6 +20,7 @@
 #undef f32_max
 #undef f32_min
 #undef f32_fma
+#undef f32_accumulate
 #undef f32_sqrt
 #undef f32_reciprocal
 #undef f32_load_some
