@@ -10,8 +10,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +216,10 @@ def _open(path: Path, isa: str | None) -> _Handle:
 
 
 def _open_copy(path: Path, prefix: str, isa: str | None) -> _Handle:
+    # Importing these takes as long as loading a first library, which does without.
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
         twin = os.path.join(folder, "model.so")
         try:
