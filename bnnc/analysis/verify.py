@@ -31,6 +31,8 @@ from bnnc.runtime import InferenceSession
 
 TOLERANCE = 1e-5
 """Relative to the largest magnitude in a tensor."""
+PARTED = 100 * TOLERANCE
+"""An end-to-end difference that roundings alone do not make: a sign has fallen the other way."""
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -351,6 +353,11 @@ def describe(result: Verification) -> str:
         )
     for rival, error in result.end_to_end.items():
         lines.append(f"end to end, the largest difference from {rival} is {error:.2e} (relative)")
+        if result.good and error > PARTED and document["near_zero"]:
+            lines += [
+                "  more than roundings make, unless a sign near zero falls the other way there and",
+                "  changes all behind it; `bnnc eval --against` compares what is detected",
+            ]
     for check in result.failures[:10]:
         layer = printable(check.name)
         lines.append(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bnnc.analysis.samples import samples
-from bnnc.analysis.verify import TOLERANCE, describe, verify
+from bnnc.analysis.verify import TOLERANCE, Check, Verification, describe, verify
 from bnnc.errors import ModelError
 from bnnc.ir import interpreter, layout
 from bnnc.ir.graph import Graph, Value
@@ -103,6 +104,21 @@ def test_what_is_right_passes(graph: Graph, layers: list[dict[str, Any]]) -> Non
     result = check(graph, layers)
     assert result.good and describe(result).endswith("\nverified")
     assert {c.name for c in result.checks} >= {"sign.y", "block.y", "y"}
+
+
+def test_a_large_difference_end_to_end_is_explained_where_signs_lay_near_zero() -> None:
+    near = Check(0, "sign.y", "bits", 100, 0, near=3)
+    apart = Verification(1, [near], end_to_end={"interpreter": 1e-6, "onnxruntime": 0.8})
+    lines = describe(apart).splitlines()
+    told = [i for i, line in enumerate(lines) if "more than roundings make" in line]
+    assert len(told) == 1 and "8.00e-01" in lines[told[0] - 1]
+
+    without = [
+        Verification(1, [near], end_to_end={"onnxruntime": 1e-6}),
+        Verification(1, [replace(near, near=0)], end_to_end={"onnxruntime": 0.8}),
+        Verification(1, [replace(near, wrong=1)], end_to_end={"onnxruntime": 0.8}),
+    ]
+    assert not any("more than roundings" in describe(result) for result in without)
 
 
 @pytest.mark.parametrize("name", ["stem.y", "y"])
