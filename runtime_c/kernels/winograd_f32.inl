@@ -178,6 +178,11 @@ BNNC_INLINE void ISA(winograd_factors)(int row, float *factors, const int m) {
     factors[2] = p * p / scale;
 }
 
+/* Where in a row a tile's first pixel is: tiles[tile], or side by side if that is NULL. */
+BNNC_INLINE int64_t ISA(winograd_first)(const int64_t *tiles, int tile, const int m) {
+    return tiles ? tiles[tile] : tile * m;
+}
+
 /* Of the pixels of BNNC_LANES tiles, as winograd_pixels loads them: of each tile the first, the second, ...
  * pixel; and back to vectors of pixels that follow each other. With vectors of 32 bytes and tiles of 4
  * pixels, vector i holds tiles i and i + 4, so that nothing but whole halves leaves its half. */
@@ -192,13 +197,13 @@ BNNC_INLINE void ISA(winograd_transpose)(vf32 *v) {
     v[3] = (vf32)_mm256_shuffle_ps(high01, high23, 0xEE);
 }
 #endif
-BNNC_INLINE vf32 ISA(winograd_pixels)(const float *row, int i, const int m) {
+BNNC_INLINE vf32 ISA(winograd_pixels)(const float *row, const int64_t *tiles, int i, const int m) {
 #if BNNC_VEC_BYTES == 32
     if (m == 4)
-        return ISA(join_halves)(_mm_loadu_ps(row + 4 * i), _mm_loadu_ps(row + 4 * i + 16));
+        return ISA(join_halves)(_mm_loadu_ps(row + ISA(winograd_first)(tiles, i, m)),
+                                _mm_loadu_ps(row + ISA(winograd_first)(tiles, i + 4, m)));
 #endif
-    (void)m;
-    return f32_load(row + i * BNNC_LANES);
+    return f32_load(row + ISA(winograd_first)(tiles, i * BNNC_MAX(1, BNNC_LANES / m), m));
 }
 BNNC_INLINE void ISA(winograd_split)(vf32 *v, const int m) {
 #if BNNC_VEC_BYTES == 32
@@ -246,14 +251,33 @@ BNNC_INLINE void ISA(winograd_join)(vf32 *v, const int m) {
 }
 
 /* The inputs of BNNC_LANES tiles, transformed along columns of pixels and then split. */
-BNNC_INLINE void ISA(winograd_columns)(const float *const *rows, vf32 out[6][4], const int m) {
+BNNC_INLINE void ISA(winograd_columns)(const float *const *rows, const int64_t *tiles, vf32 out[6][4], const int m) {
     BNNC_UNROLL for (int i = 0; i < m; i++) {
         vf32 d[6], r[6];
-        BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] = ISA(winograd_pixels)(rows[j], i, m);
+        BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] = ISA(winograd_pixels)(rows[j], tiles, i, m);
         ISA(winograd_in)(d, r, m);
         BNNC_UNROLL for (int j = 0; j < m + 2; j++) out[j][i] = r[j];
     }
     BNNC_UNROLL for (int j = 0; j < m + 2; j++) ISA(winograd_split)(out[j], m);
+}
+
+/* What winograd_columns has made of BNNC_LANES tiles, transformed along rows of pixels: into the positions' panels. A
+ * tile's last two columns are the first ones of what lies beside it: beside[j][k] or, where tiles follow each other
+ * (`slide`), those of the vector that begins there. */
+BNNC_INLINE void ISA(winograd_panels)(const ISA(winograd_plan) *p, vf32 here[6][4], vf32 beside[6][2], const int slide,
+                                      float *out, const int m) {
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
+        vf32 d[6], r[6];
+        BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = here[j][k];
+        BNNC_UNROLL for (int k = 0; k < 2; k++) d[m + k] =
+            slide ? ISA(slide_down)(here[j][k], beside[j][k]) : beside[j][k];
+        ISA(winograd_in)(d, r, m);
+        BNNC_UNROLL for (int k = 0; k < m + 2; k++) f32_store(out + ((m + 2) * j + k) * p->input_position, r[k]);
+    }
+}
+
+BNNC_INLINE void ISA(winograd_first_columns)(vf32 of[6][4], vf32 two[6][2], const int m) {
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) two[j][k] = of[j][k];
 }
 
 /* Copies for winograd_columns of rows from pixel `at` on, with zeros for what lies outside their `width`. */
@@ -279,7 +303,7 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
     }
     int64_t tiles = t->tx1 - t->tx0, begin = t->tx0 * m - p->pad_left;
     int64_t last = BNNC_CEIL_DIV(tiles, BNNC_LANES) * BNNC_LANES;
-    vf32 carry[6][2] = {{{0}}}, half[6][4];
+    vf32 here[6][4], beside[6][2] = {{{0}}};
     float edge[6][4 * BNNC_LANES] __attribute__((aligned(64)));
     for (int64_t i = last; i >= 0; i -= BNNC_LANES) {
         const float *rows[6];
@@ -291,46 +315,14 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
                 rows[j] = in[j] + at;
         else
             ISA(winograd_edge)(in, at, s->iw, edge, rows, m);
-        ISA(winograd_columns)(rows, half, m);
+        ISA(winograd_columns)(rows, NULL, here, m);
         if (i == last) {
-            BNNC_UNROLL for (int j = 0; j < m + 2; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) carry[j][k] =
-                half[j][k];
+            ISA(winograd_first_columns)(here, beside, m);
             continue;
         }
-        BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
-            vf32 d[6], r[6];
-            BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = half[j][k];
-            BNNC_UNROLL for (int k = 0; k < 2; k++) {
-                d[m + k] = ISA(slide_down)(d[k], carry[j][k]);
-                carry[j][k] = d[k];
-            }
-            ISA(winograd_in)(d, r, m);
-            BNNC_UNROLL for (int k = 0; k < m + 2; k++)
-                f32_store(out + ((m + 2) * j + k) * p->input_position + i, r[k]);
-        }
+        ISA(winograd_panels)(p, here, beside, 1, out + i, m);
+        ISA(winograd_first_columns)(here, beside, m);
     }
-}
-
-/* The inputs of BNNC_LANES tiles in several rows of tiles, transformed along columns of pixels and then split. Each
- * tile's first pixel is `tiles` away from `rows`, and a row of pixels `stride` from the next. */
-BNNC_INLINE void ISA(winograd_narrow_columns)(const float *rows, const int64_t *tiles, int64_t stride, vf32 out[6][4],
-                                              const int m) {
-    BNNC_UNROLL for (int i = 0; i < m; i++) {
-        vf32 d[6], r[6];
-        BNNC_UNROLL for (int j = 0; j < m + 2; j++, rows += stride) {
-#if BNNC_VEC_BYTES == 32
-            if (m == 4) {
-                d[j] = ISA(join_halves)(_mm_loadu_ps(rows + tiles[i]), _mm_loadu_ps(rows + tiles[i + 4]));
-                continue;
-            }
-#endif
-            d[j] = f32_load(rows + tiles[i * BNNC_MAX(1, BNNC_LANES / m)]);
-        }
-        rows -= (m + 2) * stride;
-        ISA(winograd_in)(d, r, m);
-        BNNC_UNROLL for (int j = 0; j < m + 2; j++) out[j][i] = r[j];
-    }
-    BNNC_UNROLL for (int j = 0; j < m + 2; j++) ISA(winograd_split)(out[j], m);
 }
 
 /* Transform a unit's inputs where a vector holds several whole rows of tiles. A channel's pixels are copied, with
@@ -339,13 +331,13 @@ BNNC_INLINE void ISA(winograd_narrow_columns)(const float *rows, const int64_t *
 static void ISA(winograd_narrow_inputs)(const ISA(winograd_plan) *p, const ISA(winograd_block) *t, float *out,
                                         const int m) {
     const bnnc_conv_shape *s = p->s;
-    const int64_t stride = p->pitch * m + 16, rows = p->lanes / p->pitch * m + 2;
+    const int64_t stride = p->pitch * m + 16, height = p->lanes / p->pitch * m + 2;
     float padded[WINOGRAD_PADDED] __attribute__((aligned(64)));
-    memset(padded, 0, (size_t)(rows * stride) * sizeof *padded);
+    memset(padded, 0, (size_t)(height * stride) * sizeof *padded);
     int64_t tiles[BNNC_LANES];
     for (int64_t i = 0; i < BNNC_LANES; i++)
         tiles[i] = i / p->pitch * m * stride + i % p->pitch * m;
-    const int64_t top = t->ty0 * m - p->pad_top, y1 = BNNC_MIN(s->ih, top + rows);
+    const int64_t top = t->ty0 * m - p->pad_top, y1 = BNNC_MIN(s->ih, top + height);
     const int64_t width = BNNC_MIN(s->iw, p->pitch * m + 2 - p->pad_left);
     const float *x = p->x + (int64_t)t->batch_index * s->ic * s->ih * s->iw;
     for (int64_t c = 0; c < s->ic; c++, x += (int64_t)s->ih * s->iw, out += p->lanes) {
@@ -356,18 +348,16 @@ static void ISA(winograd_narrow_inputs)(const ISA(winograd_plan) *p, const ISA(w
                 f32_store(to + i, f32_load_some(x + y * s->iw + i, width - i));
         }
         for (int64_t i = 0; i < p->lanes; i += BNNC_LANES) {
-            const float *first = padded + i / p->pitch * m * stride;
-            vf32 here[6][4], next[6][4];
-            ISA(winograd_narrow_columns)(first, tiles, stride, here, m);
-            ISA(winograd_narrow_columns)(first + m, tiles, stride, next, m);
-            BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
-                vf32 d[6], r[6];
-                BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = here[j][k];
-                BNNC_UNROLL for (int k = 0; k < 2; k++) d[m + k] = next[j][k];
-                ISA(winograd_in)(d, r, m);
-                BNNC_UNROLL for (int k = 0; k < m + 2; k++)
-                    f32_store(out + ((m + 2) * j + k) * p->input_position + i, r[k]);
-            }
+            const float *rows[6];
+            vf32 here[6][4], next[6][4], beside[6][2];
+            for (int j = 0; j < m + 2; j++)
+                rows[j] = padded + (i / p->pitch * m + j) * stride;
+            ISA(winograd_columns)(rows, tiles, here, m);
+            for (int j = 0; j < m + 2; j++)
+                rows[j] += m;
+            ISA(winograd_columns)(rows, tiles, next, m);
+            ISA(winograd_first_columns)(next, beside, m);
+            ISA(winograd_panels)(p, here, beside, 0, out + i, m);
         }
     }
 }
