@@ -7,10 +7,12 @@
  * the arithmetic progression that the phase's taps are. Columns are alike.
  *
  * A tile is a rectangle of the output. Its phases are computed one by one as products of panels
- * with blocks of 8 channels, into scratch, and woven into rows of the output. Panel rows are
- * ordered [ty][input channel][tx], and phases of different rows begin with the same taps unless
- * dilated, so that one panel serves them all. Weights are [group][ceil(oc/g / 8)][phase of rows]
- * [phase of columns][ty][ic/g][tx][8].
+ * with blocks of 8 channels, into scratch, and woven into rows of the output; but the two phases of
+ * columns of two taps at a stride of 2 read the same inputs: such twins are computed beside each other,
+ * and a register tile stores both in turns where they belong. Panel rows are ordered
+ * [ty][input channel][tx], and phases of different rows begin with the same taps unless dilated, so
+ * that one panel serves them all. Weights are [group][ceil(oc/g / 8)][phase of rows][phase of columns]
+ * [ty][ic/g][tx][8].
  */
 #define TCONV_PANEL (64 << 10)
 #define TCONV_SUMS (64 << 10)
