@@ -18,8 +18,9 @@
  * register tile of channels; with tiles of whole cache lines that may be often, else lines are fetched
  * twice each time. */
 #define CONV_POINTWISE (BNNC_VEC_BYTES == 64 ? 64 : 4)
-/* Floats of a panel, of waiting sums; products of a slice, of a panel that is not sliced; units wanted. */
-#define CONV_PANEL (64 << 10)
+/* Floats of a panel, of waiting sums; products of a slice, of a panel that is not sliced; units wanted. Processors
+ * without AVX-512 have half a megabyte of second-level cache or less. */
+#define CONV_PANEL (BNNC_VEC_BYTES == 64 ? 64 << 10 : 32 << 10)
 #define CONV_SUMS (64 << 10)
 #define CONV_SLICE 512
 #define CONV_WHOLE 1024
