@@ -32,7 +32,7 @@ from bnnc.runtime import InferenceSession
 TOLERANCE = 1e-5
 """Relative to the largest magnitude in a tensor."""
 PARTED = 100 * TOLERANCE
-"""An end-to-end difference that roundings alone do not make: a sign has fallen the other way."""
+"""An end-to-end difference, relative likewise, that roundings alone do not make."""
 
 Feeds = Mapping[str, np.ndarray]
 

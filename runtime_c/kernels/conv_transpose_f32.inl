@@ -139,6 +139,7 @@ static ISA(tconv_plan) ISA(plan_tconv)(const bnnc_conv_f32_args *args) {
         p.unit_blocks = BNNC_MAX(p.slice < depth ? 8 : 2, BNNC_CEIL_DIV(p.blocks * units, TCONV_UNITS));
     p.splits = BNNC_CEIL_DIV(p.blocks, p.unit_blocks);
     p.direct = ISA(plain_store)(&args->epilogue, &p.low, NULL);
+    /* Both phases have the same columns, and every phase has products. */
     p.twins = p.direct && s->stride_w == 2 && s->kw == 2 && s->dilation_w == 1 && s->pad_left % 2 == 0 &&
               s->ow % 2 == 0 && s->kh >= s->stride_h && s->dilation_h == 1 && p.slice == depth &&
               s->ow >= 2 * TCONV_TWINS * BNNC_LANES;
@@ -377,7 +378,9 @@ static void ISA(conv_transpose_f32)(const void *args, int64_t begin, int64_t end
             slice.group = block / p.group_blocks;
             until = BNNC_MIN(BNNC_MIN(stop, (slice.group + 1) * p.group_blocks), block + p.waiting_blocks);
             ISA(tconv_sums)(&p, &t, slice, block, until, &packed, panel, sums);
-            for (int64_t b = block; b < until && !p.twins; b++) {
+            if (p.twins)
+                continue;
+            for (int64_t b = block; b < until; b++) {
                 int32_t in_group = (int32_t)(b % p.group_blocks) * 8;
                 int32_t channel = (int32_t)slice.group * group_channels + in_group;
                 for (int32_t i = 0; i < BNNC_MIN(8, group_channels - in_group); i++)

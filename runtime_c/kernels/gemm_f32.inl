@@ -121,20 +121,15 @@ BNNC_INLINE void ISA(gemm_tile)(const ISA(gemm_block) *b, int64_t channel, int64
 typedef void ISA(gemm_function)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,
                                 int64_t out_stride);
 
+#define GEMM_WAY(name, mr, nv, way)                                                                                    \
+    static void ISA(name##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,             \
+                                     int64_t out_stride) {                                                             \
+        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, way);                                               \
+    }
 #define GEMM_TILE(mr, nv)                                                                                              \
-    static void ISA(gemm_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,            \
-                                      int64_t out_stride) {                                                            \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, GEMM_ROWS);                                         \
-    }                                                                                                                  \
-    static void ISA(gemm_scattered_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,  \
-                                                int64_t out_stride) {                                                  \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, GEMM_SCATTERED);                                    \
-    }
-#define GEMM_TWIN(mr, nv)                                                                                              \
-    static void ISA(gemm_twins_##mr##x##nv)(const ISA(gemm_block) *b, int64_t channel, int64_t pixel, float *out,      \
-                                            int64_t out_stride) {                                                      \
-        ISA(gemm_tile)(b, channel, pixel, out, out_stride, mr, nv, GEMM_TWINS);                                        \
-    }
+    GEMM_WAY(gemm_, mr, nv, GEMM_ROWS)                                                                                 \
+    GEMM_WAY(gemm_scattered_, mr, nv, GEMM_SCATTERED)
+#define GEMM_TWIN(mr, nv) GEMM_WAY(gemm_twins_, mr, nv, GEMM_TWINS)
 /* Registers: 32 hold 8 x 3 sums; 16 hold 4 x 3, and 8 x 1 where few pixels are left. */
 GEMM_TILE(1, 1)
 GEMM_TILE(1, 2)
@@ -159,6 +154,7 @@ GEMM_TILE(8, 3)
 GEMM_TWIN(8, 2)
 GEMM_TWIN(8, 3)
 #endif
+#undef GEMM_WAY
 #undef GEMM_TILE
 #undef GEMM_TWIN
 
