@@ -21,7 +21,7 @@ from bnnc.cli import eval as evaluate
 from bnnc.errors import BnncError, printable
 
 COMMANDS = (compile, stats, run, verify, bench, profile, detect, evaluate, zoo, targets, demo)
-DONE, FAULT, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAULT, USAGE = 0, 1, 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,9 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone: say no more, and let the exit not try to either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAULT
-    except KeyboardInterrupt:
-        print("bnnc: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except Exception as error:
         if args.debug:
             traceback.print_exc()

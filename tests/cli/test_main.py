@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,13 +116,47 @@ def test_a_traceback_is_shown_only_for_debugging(bnnc, tmp_path: Path) -> None:
     assert "Traceback" in bnnc("run", tmp_path / "none.so", "--debug").err
 
 
-def test_an_interruption_is_told_shortly(bnnc, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_args: object) -> int:
-        raise KeyboardInterrupt
+def test_an_interruption_is_told_shortly() -> None:
+    """From the first moment on: here where the command line is being imported."""
+    script = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'bnnc.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from bnnc.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr == "bnnc: interrupted\n"
 
-    monkeypatch.setattr(run_command, "run", interrupt)
-    ran = bnnc("run", "x.so")
-    assert ran.code == 130 and ran.err == "bnnc: interrupted\n"
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_leaves_nothing_behind(
+    model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary, folder = tmp_path / "temporary", tmp_path / "folder"
+    temporary.mkdir()
+    folder.mkdir()
+    compiler = tmp_path / "cc"
+    compiler.write_text(
+        f'#!/bin/sh\n[ "$1" != -c ] && exec cc "$@"\ntouch {folder}/begun\nexec sleep 60\n'
+    )
+    compiler.chmod(0o755)
+    command = [sys.executable, "-m", "bnnc", "compile", model, "-o", folder / "m.so"]
+    running = subprocess.Popen(
+        [*command, "--cc", compiler],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (folder / "begun").exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(number)
+    assert running.communicate()[1] == "bnnc: interrupted\n"
+    assert running.returncode == (130 if number == signal.SIGINT else -number)
+    assert [path.name for path in folder.iterdir()] == ["begun"] and not any(temporary.iterdir())
 
 
 def test_the_package_runs_as_a_module() -> None:
