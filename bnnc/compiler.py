@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-    Model = str | os.PathLike[str] | bytes | onnx.ModelProto | torch.nn.Module
+    Model = (
+        str
+        | os.PathLike[str]
+        | bytes
+        | onnx.ModelProto
+        | torch.onnx.ONNXProgram
+        | torch.nn.Module
+        | torch.export.ExportedProgram
+    )
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -129,7 +137,8 @@ def compile(
     """Compile a model.
 
     Args:
-        model: an ONNX file, its bytes, an ``onnx.ModelProto`` or a ``torch.nn.Module``.
+        model: an ONNX file, its bytes, an ``onnx.ModelProto``, a ``torch.nn.Module``, or what
+            ``torch.export.export`` or ``torch.onnx.export`` returned.
         output: the file to write.
         threads: threads of the session that is returned.
         example_inputs: for a torch module, the inputs to export it with; their shapes are fixed.
@@ -164,7 +173,7 @@ def compile(
 
 
 def _load(model: Model, example_inputs: tuple[Any, ...] | None, shapes: Shapes | None) -> Graph:
-    if _is_torch_module(model):
+    if _is_of_torch(model, "Module"):
         from bnnc.frontends import torch as frontend
 
         if example_inputs is None:
@@ -173,14 +182,19 @@ def _load(model: Model, example_inputs: tuple[Any, ...] | None, shapes: Shapes |
                 hint="pass example_inputs=(x,) with an x of the shape to compile for",
             )
         return frontend.load(model, example_inputs)
+    if _is_of_torch(model, "ExportedProgram"):
+        from bnnc.frontends import torch as frontend
+
+        return frontend.load_exported(model)
     from bnnc.frontends import onnx as onnx_frontend
 
-    return onnx_frontend.load(model, shapes)
+    return onnx_frontend.load(getattr(model, "model_proto", model), shapes)
 
 
-def _is_torch_module(model: object) -> bool:
+def _is_of_torch(model: object, name: str) -> bool:
+    """Whether a model is an instance of torch's class of that name. Does not import torch."""
     return any(
-        kind.__module__.startswith("torch.nn") and kind.__name__ == "Module"
+        kind.__module__.startswith("torch.") and kind.__name__ == name
         for kind in type(model).__mro__
     )
 

@@ -54,9 +54,12 @@ def load(
         try:
             with _evaluating(module), _quiet(), torch.no_grad():
                 model = _EXPORTERS[name](module, arguments, names)
+                seen = name != "torchscript" or _sees_all(module, arguments)
         except Exception as error:  # an exporter fails in its own ways, and the model's code too
             failures.append(error)
             continue
+        if not seen:
+            raise _unseen(module)
         try:
             graph = onnx_frontend.load(model)
         except ModelError as error:  # the newer exporter sometimes writes what is no model
@@ -67,13 +70,77 @@ def load(
     raise _failure(module, failures)
 
 
-def _failure(module: torch.nn.Module, failures: Sequence[Exception]) -> ModelError:
+def load_exported(program: torch.export.ExportedProgram) -> Graph:
+    """Import what ``torch.export.export`` returned, with the shapes it was exported for.
+
+    Raises:
+        ModelError: if torch cannot write it as ONNX, or as :func:`bnnc.frontends.onnx.load`.
+    """
+    try:
+        with _quiet():
+            model = _by_dynamo(program, (), None)
+    except Exception as error:
+        raise _failure(program, [error]) from None
+    return onnx_frontend.load(model)
+
+
+def _failure(module: object, failures: Sequence[Exception]) -> ModelError:
     """What to tell: what bnnc found wrong with a model, else what the last exporter said."""
     for error in failures:
         if isinstance(error, ModelError):
             return error
     reason = (str(failures[-1]).strip() or type(failures[-1]).__name__).splitlines()[0]
     return ModelError(f"torch cannot export {type(module).__name__} to ONNX: {reason}")
+
+
+def _sees_all(module: torch.nn.Module, arguments: tuple[Any, ...]) -> bool:
+    """Whether tracing, which is how the older exporter reads a module, sees all that it computes.
+
+    It overlooks what is written to a tensor's ``.data``, and takes the way through an ``if`` that
+    the example inputs take. So the trace is run against the module, on these and on some others.
+    """
+    try:
+        trace = torch.jit.trace(module, arguments, check_trace=False, strict=False)
+    except Exception:  # it is stricter about outputs than the exporter, which has had its say
+        return True
+    for factor in (1, -10, 0.1):
+        inputs = [x * factor if x.is_floating_point() else x for x in arguments]
+        try:
+            expected, found = _results(module, inputs), _results(trace, inputs)
+            if not _same(expected, found) and _same(expected, _results(module, inputs)):
+                return False  # and it does not draw random numbers
+        except Exception:  # other inputs may be none that the module takes
+            continue
+    return True
+
+
+def _results(module: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return _tensors(module(*(x.clone() for x in inputs)))
+
+
+def _tensors(results: Any) -> list[torch.Tensor]:
+    """All tensors of a module's results, in order."""
+    if isinstance(results, torch.Tensor):
+        return [results]
+    if isinstance(results, dict):
+        results = results.values()
+    return [tensor for result in results for tensor in _tensors(result)]
+
+
+def _same(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        x.shape == y.shape and torch.allclose(x.double(), y.double(), 1e-3, 1e-5, equal_nan=True)
+        for x, y in zip(a, b)
+    )
+
+
+def _unseen(module: torch.nn.Module) -> ModelError:
+    return ModelError(
+        f"torch cannot export {type(module).__name__} faithfully: traced, it computes something "
+        "else than the module",
+        hint="let forward() neither write to a tensor's .data nor decide by values of tensors "
+        "(torch.where can)",
+    )
 
 
 def _arguments(given: torch.Tensor | Sequence[Any]) -> tuple[Any, ...]:
@@ -89,15 +156,23 @@ def _arguments(given: torch.Tensor | Sequence[Any]) -> tuple[Any, ...]:
 def _parameter_names(module: torch.nn.Module, arguments: Sequence[Any]) -> list[str] | None:
     """Names of ``forward``'s parameters; None if it has no name for each argument."""
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(module.forward).parameters.values()
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except ValueError:  # a traced module's does not tell
+        return None
     names = [parameter.name for parameter in parameters if parameter.kind in plain]
     return names[: len(arguments)] if len(names) >= len(arguments) else None
 
 
 def _by_dynamo(
-    module: torch.nn.Module, arguments: tuple[Any, ...], names: list[str] | None
+    module: torch.nn.Module | torch.export.ExportedProgram,
+    arguments: tuple[Any, ...],
+    names: list[str] | None,
 ) -> ModelProto:
-    program = torch.onnx.export(module, arguments, input_names=names, dynamo=True, verbose=False)
+    # What it optimises loses the names of layers, and sometimes is no model afterwards.
+    program = torch.onnx.export(
+        module, arguments, input_names=names, dynamo=True, optimize=False, verbose=False
+    )
     assert program is not None
     return program.model_proto
 
@@ -125,7 +200,8 @@ _EXPORTERS: dict[str, _Export] = {"dynamo": _by_dynamo, "torchscript": _by_torch
 def _evaluating(module: torch.nn.Module) -> Iterator[None]:
     """The module in evaluation mode; every submodule's own mode comes back afterwards."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    with contextlib.suppress(NotImplementedError):  # what torch.export made has one mode only
+        module.eval()
     try:
         yield
     finally:

@@ -29,6 +29,12 @@ from bnnc.ir.types import DType
 DAMAGED = "export the model anew, or ask onnx.checker about it"
 """What to do about a model that is wrong, where nothing better is known."""
 
+DAMAGED_BY_TORCH = (
+    "export the model anew with torch.onnx.export(..., optimize=False): what torch optimises is "
+    "sometimes no model afterwards"
+)
+"""The same where torch has written it."""
+
 BEYOND = "end the model before this node, or export it another way"
 """What to do about a model that is right but not supported, where nothing better is known."""
 
@@ -59,14 +65,16 @@ def load(
         UnsupportedError: if it uses something bnnc cannot compile.
         InputError: if ``shapes`` contradicts the model.
     """
-    file = None
+    file, damaged = None, DAMAGED
     try:
         found = read(source)
         file = found.file
+        if found.model.producer_name == "pytorch":
+            damaged = DAMAGED_BY_TORCH
         return _load(found, shapes)
     except BnncError as error:
         if error.hint is None and isinstance(error, ModelError):
-            error.hint = BEYOND if isinstance(error, UnsupportedError) else DAMAGED
+            error.hint = BEYOND if isinstance(error, UnsupportedError) else damaged
         raise error.at(file=file) from None
 
 

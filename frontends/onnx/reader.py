@@ -12,7 +12,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
-from bnnc.errors import ModelError
+from bnnc.errors import InputError, ModelError
 
 PROTOBUF_LIMIT = 2**31 - 1
 """No protobuf message is larger; models with more weights keep them in external files."""
@@ -54,11 +54,17 @@ def read(source: str | Path | bytes | ModelProto) -> Source:
 
     Raises:
         ModelError: if there is no such file, it is no ONNX model, or it holds no graph.
+        InputError: if ``source`` is something else.
     """
     if isinstance(source, ModelProto):
         return _with_graph(Source(source, None, "model"))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _with_graph(Source(_parse(bytes(source)), None, "model"))
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(
+            f"a model cannot be given as a {type(source).__name__}",
+            hint="give an ONNX file, its bytes, an onnx.ModelProto or a torch.nn.Module",
+        )
     path = Path(source)
     try:
         return _with_graph(Source(_parse(_contents(path)), path, path.stem))

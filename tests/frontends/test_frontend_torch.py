@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bnnc.errors import InputError, ModelError
+from bnnc.errors import InputError, ModelError, UnsupportedError
 from bnnc.frontends import torch as frontend
 from bnnc.frontends.onnx import load
 from bnnc.ir import interpreter
@@ -267,6 +268,52 @@ def test_a_file_exported_with_open_batch_and_size(exporter: str) -> None:
             np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-4, atol=1e-4)
 
 
+class BinaryInForward(nn.Conv2d):
+    """Weights are made binary when they are used, so that no weight's name tells the layer's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = self.weight.abs().mean((1, 2, 3), keepdim=True)
+        return F.conv2d(torch.sign(x), torch.sign(self.weight) * scale)
+
+
+def test_a_layer_binary_in_forward_keeps_its_name_before_a_batch_norm(exporter: str) -> None:
+    layers = OrderedDict(conv=BinaryInForward(4, 4, 3), bn=nn.BatchNorm2d(4))
+    graph = frontend.load(nn.Sequential(layers).eval(), torch.randn(1, 4, 8, 8), exporter=exporter)
+    assert {"conv", "bn"} <= {node.name for node in graph.nodes()}
+
+
+def test_what_torch_exported_is_imported_with_its_shapes() -> None:
+    torch.manual_seed(5)
+    module, x = Network().eval(), torch.randn(1, 3, 16, 16)
+    graph = frontend.load_exported(torch.export.export(module, (x,)))
+    assert [value.name for value in graph.inputs] == ["image"]
+    found = interpreter.run(graph, {"image": x.numpy()})
+    with torch.no_grad():
+        for mine, theirs in zip(found, module(x)):
+            np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda module, x: torch.export.export(module, (x,)).module(),
+        lambda module, x: torch.jit.trace(module, x),
+        lambda module, x: torch.jit.script(module),
+    ],
+    ids=["exported", "traced", "scripted"],
+)
+def test_what_torch_made_of_a_module_is_imported_as_one(
+    transform: Callable[[nn.Module, torch.Tensor], nn.Module],
+) -> None:
+    torch.manual_seed(6)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    x = torch.randn(1, 3, 8, 8)
+    graph = frontend.load(transform(module, x), x)
+    found = interpreter.run(graph, {graph.inputs[0].name: x.numpy()})
+    np.testing.assert_allclose(found[0], module(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
 # ---- behaviour --------------------------------------------------------------------------------
 
 
@@ -294,6 +341,36 @@ def test_a_module_that_fails_is_reported_in_one_line(exporter: str) -> None:
     with pytest.raises(ModelError) as caught:
         frontend.load(Apply(fail), torch.ones(1), exporter=exporter)
     assert str(caught.value) == "torch cannot export Apply to ONNX: sizes differ"
+
+
+class SignOfData(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * 1
+        x.data = x.data.sign()
+        return x * 2
+
+
+class BranchOnData(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / x.max() if x.max() > 5 else x + 1
+
+
+@pytest.mark.parametrize("kind", [SignOfData, BranchOnData])
+def test_a_module_of_which_tracing_misses_something_is_refused(
+    kind: type[nn.Module], exporter: str
+) -> None:
+    with pytest.raises(ModelError, match=r"faithfully.*neither write to a tensor's .data nor"):
+        frontend.load(kind(), torch.linspace(-2, 2, 12), exporter=exporter)
+
+
+def test_of_random_numbers_the_operator_is_named() -> None:
+    """And not that a trace draws other ones than the module."""
+
+    def noisy(x: torch.Tensor) -> torch.Tensor:
+        return x + torch.rand_like(x)
+
+    with pytest.raises(UnsupportedError, match="RandomUniformLike"):
+        frontend.load(Apply(noisy), torch.ones(4), exporter="torchscript")
 
 
 def test_an_unknown_exporter_is_refused() -> None:
