@@ -46,8 +46,9 @@ def test_the_commands_and_the_python_of_the_readme_work(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_work(
+def test_the_commands_and_the_python_of_a_page_work(
     page: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -55,7 +56,10 @@ def test_the_commands_of_a_page_work(
 ) -> None:
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    commands = _commands(page.read_text())
+    text = page.read_text()
+    for block in _blocks(text, "python"):
+        exec(block, {"__name__": page.stem})
+    commands = _commands(text)
     assert commands
     _run(commands, capsys)
 

@@ -25,6 +25,7 @@ _MOST_PEAKS = 1 << 17
 """BNNC_MOST_PEAKS in C."""
 _TOP = 100
 _THROUGH = frozenset(("Clip", "Reshape", "Identity", "Min", "Max"))
+"""Ops whose first operand's scores come out again."""
 _NAMES = {
     "heatmap": re.compile(r"hm|heat|center|centre|cls|class|score", re.IGNORECASE),
     "size": re.compile(r"size|wh(?![a-z])|dim|extent", re.IGNORECASE),
@@ -151,10 +152,24 @@ def _one(candidates: Sequence[str], role: str, what: str) -> str:
 
 
 def _ends_in_sigmoid(value: Value) -> bool:
-    """Whether a map's values are those of a Sigmoid, limited further perhaps."""
-    while not value.is_constant and value.producer.op.name in _THROUGH:
-        value = value.producer.operand(0)
-    return not value.is_constant and value.producer.op.name == "Sigmoid"
+    """Whether a map's values are those of a Sigmoid, limited further perhaps or kept at peaks."""
+    while not value.is_constant:
+        node = value.producer
+        if node.op.name in _THROUGH:
+            value = node.operand(0)
+        elif node.op.name == "Mul" and any(_is_mask(node.operand(k)) for k in (0, 1)):
+            value = node.operand(1 if _is_mask(node.operand(0)) else 0)
+        elif node.op.name == "Where":
+            value = node.operand(2 if node.operand(1).is_constant else 1)
+        else:
+            return node.op.name == "Sigmoid"
+    return False
+
+
+def _is_mask(value: Value) -> bool:
+    """Whether a map is 1 where a comparison holds, and 0 elsewhere."""
+    made = not value.is_constant and value.producer.op.name == "Cast"
+    return made and value.producer.operand(0).dtype is DType.BOOL
 
 
 def _stride(graph: Graph, rows: int, columns: int) -> float:

@@ -55,7 +55,10 @@ class Decoder:
                 raise ValueError
             return cls(heatmap, size, offset, stride, top)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            raise InputError(f"the model does not say that it is a CenterNet ({KEY})") from None
+            raise InputError(
+                f"the model does not say that it is a CenterNet ({KEY})",
+                hint="compile it with --decode centernet, or see docs/detectors.md",
+            ) from None
 
     def __call__(
         self, outputs: Mapping[str, np.ndarray], score: float = 0.0, max_iou: float | None = None

@@ -12,6 +12,7 @@ from PIL import Image
 from bnnc.errors import InputError
 
 KEY = "bnnc.preprocessing"
+_HINT = "write it into the ONNX file's metadata as docs/detectors.md shows, and compile again"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Preprocessing:
             InputError: if they say nothing, or nothing that can be understood.
         """
         if KEY not in metadata:
-            raise InputError(f"the model does not say how pictures become inputs ({KEY})")
+            raise InputError(
+                f"the model does not say how pictures become inputs ({KEY})", hint=_HINT
+            )
         try:
             said = json.loads(metadata[KEY])
             mean, std = (np.asarray(said[key], np.float64) for key in ("mean", "std"))
@@ -63,7 +66,7 @@ class Preprocessing:
             if not sound or color not in ("rgb", "bgr") or resize not in ("letterbox", "stretch"):
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"the model's {KEY} cannot be understood") from None
+            raise InputError(f"the model's {KEY} cannot be understood", hint=_HINT) from None
         return cls(color, scale, mean, std, resize)
 
     def place(self, picture: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Placement]:

@@ -66,6 +66,31 @@ def test_other_outputs_are_passed_over() -> None:
     assert roles(graph_of(*more, HEAT, SIZE, OFFSET)) == ("heatmap", "size", "offset")
 
 
+@pytest.mark.parametrize("form", ["mask by scores", "scores by mask", "scores or zero"])
+def test_a_search_for_peaks_may_follow_the_sigmoid(form: str) -> None:
+    graph = graph_of(HEAT, SIZE, OFFSET)
+    scores, *others = graph.outputs
+    window = {"kernel": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1)}
+    peaks = graph.add("Equal", [graph.add("MaxPool", [scores], window).output, scores]).output
+    mask = graph.add("Cast", [peaks], {"to": DType.F32}).output
+    zero = graph.constant(np.zeros((), np.float32))
+    kept = {
+        "mask by scores": lambda: graph.add("Mul", [mask, scores]),
+        "scores by mask": lambda: graph.add("Mul", [scores, mask]),
+        "scores or zero": lambda: graph.add("Where", [peaks, scores, zero]),
+    }[form]()
+    graph.mark_outputs([kept.output, *others], graph.output_names)
+    assert roles(graph) == ("heatmap", "size", "offset")
+
+
+def test_a_product_of_other_things_is_no_heatmap() -> None:
+    graph = graph_of(HEAT, SIZE, OFFSET)
+    scores, *others = graph.outputs
+    graph.mark_outputs([graph.add("Mul", [scores, scores]).output, *others], graph.output_names)
+    with pytest.raises(ModelError, match="no heatmap"):
+        find_decoder(graph, "centernet")
+
+
 def test_what_the_model_says_comes_first() -> None:
     graph = graph_of(("a", 3, ()), ("size", 2, ()), ("offset", 2, ()))
     said = {"type": "centernet", "heatmap": "a", "size": "offset", "offset": "size"}
