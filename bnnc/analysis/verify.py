@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bnnc.analysis.provenance import Tensor, plan
-from bnnc.errors import ModelError, printable
+from bnnc.errors import InputError, ModelError, printable
 from bnnc.ir import layout
 from bnnc.ir.domains import Domains, Finite
 from bnnc.ir.graph import Encoding, Graph, Value
@@ -71,12 +71,14 @@ class Verification:
         unchecked: names of tensors of the run that the model has no counterpart for.
         layers: how many layers the library has.
         end_to_end: the largest relative difference of any output, by rival.
+        left_out: why a rival could not run the model, by rival.
     """
 
     layers: int
     checks: list[Check] = field(default_factory=list)
     unchecked: set[str] = field(default_factory=set)
     end_to_end: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Check]:
@@ -106,6 +108,7 @@ class Verification:
             "near_zero": sum(check.near for check in self.checks),
             "near_zero_flipped": sum(check.flipped for check in self.checks),
             "end_to_end": self.end_to_end,
+            "left_out": self.left_out,
             "unchecked": sorted(self.unchecked),
             "failures": [vars(check) for check in self.failures],
         }
@@ -125,7 +128,8 @@ def verify(
         graph: the reference graph of the model.
         session: the compiled model.
         samples: inputs to run it on.
-        rivals: other ways to run the whole model, by name, for the end-to-end difference.
+        rivals: other ways to run the whole model, by name, for the end-to-end difference. One
+            that raises InputError is left out from there on.
         progress: told what is being done.
 
     Raises:
@@ -135,11 +139,17 @@ def verify(
     _check_same_model(graph, session)
     checker = _Checker(graph, session)
     result = Verification(layers=len(session.info["layers"]))
+    running = dict(rivals or {})
     for number, feeds in enumerate(samples):
         outputs = checker.run(feeds, result, _prefixed(progress, f"sample {number}: "))
-        for name, rival in (rivals or {}).items():
+        for name, rival in list(running.items()):
             progress(f"sample {number}: {name}, end to end")
-            theirs = rival(feeds)
+            try:
+                theirs = rival(feeds)
+            except InputError as error:
+                result.left_out[name] = str(error)
+                del running[name]
+                continue
             worst = max((_compare(a, b)[0] for a, b in zip(outputs, theirs)), default=0.0)
             result.end_to_end[name] = max(worst, result.end_to_end.get(name, 0.0))
     return result
@@ -358,6 +368,8 @@ def describe(result: Verification) -> str:
                 "  more than roundings make, unless a sign near zero falls the other way there and",
                 "  changes all behind it; `bnnc eval --against` compares what is detected",
             ]
+    for rival, reason in result.left_out.items():
+        lines.append(f"end to end, {rival} was left out: {reason}")
     for check in result.failures[:10]:
         layer = printable(check.name)
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from bnnc.cli import arguments
 from bnnc.cli.files import read_arrays
 from bnnc.cli.terminal import Progress, print_json
-from bnnc.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ def _rivals(
     model: Path, graph: Graph, input_u8: bool
 ) -> dict[str, Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]]:
     """Ways to run the whole model elsewhere."""
-    from bnnc.analysis.bench import onnxruntime_run, onnxruntime_session
+    from bnnc.analysis.bench import fitted, onnxruntime_run, onnxruntime_session
     from bnnc.ir import interpreter
     from bnnc.passes.input_u8 import normalisation
 
@@ -105,16 +105,13 @@ def _rivals(
             scaled[name] = x.transpose(0, 3, 1, 2)
         return scaled
 
-    rivals: dict[str, Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]] = {
-        "the interpreter": lambda feeds: interpreter.run(graph, feeds)
+    session = functools.cache(lambda: onnxruntime_session(model))
+
+    def elsewhere(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        given = fitted(normalised(feeds) if input_u8 else feeds, session())
+        return onnxruntime_run(session(), given, graph.output_names)
+
+    return {
+        "the interpreter": lambda feeds: interpreter.run(graph, feeds),
+        "onnxruntime": elsewhere,
     }
-    try:
-        session = onnxruntime_session(model)
-    except InputError:
-        return rivals
-    names = {tensor.name for tensor in session.get_inputs()}
-    if names == {value.name for value in graph.inputs}:
-        rivals["onnxruntime"] = lambda feeds: onnxruntime_run(
-            session, normalised(feeds) if input_u8 else feeds, graph.output_names
-        )
-    return rivals

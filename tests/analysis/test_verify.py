@@ -11,7 +11,7 @@ import pytest
 
 from bnnc.analysis.samples import samples
 from bnnc.analysis.verify import TOLERANCE, Check, Verification, describe, verify
-from bnnc.errors import ModelError
+from bnnc.errors import InputError, ModelError
 from bnnc.ir import interpreter, layout
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType, TensorType
@@ -298,6 +298,22 @@ def test_rivals_give_the_end_to_end_difference(graph: Graph) -> None:
     rivals = {"interpreter": lambda x: interpreter.run(graph, x)}
     result = verify(graph, session, feeds, rivals=rivals)  # type: ignore[arg-type]
     assert result.end_to_end["interpreter"] == pytest.approx(0.25, rel=0.3)
+
+
+def test_a_rival_that_refuses_the_model_is_left_out_with_its_reason(graph: Graph) -> None:
+    def refuse(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        asked.append(feeds)
+        raise InputError("knows no such thing", hint="ask another")
+
+    asked: list[Mapping[str, np.ndarray]] = []
+    session = FakeSession(graph, STORED)
+    feeds = samples(session.info["inputs"], {}, 2)
+    rivals = {"elsewhere": refuse, "the interpreter": lambda x: interpreter.run(graph, x)}
+    result = verify(graph, session, feeds, rivals=rivals)  # type: ignore[arg-type]
+    assert result.good and list(result.end_to_end) == ["the interpreter"] and len(asked) == 1
+    told = "end to end, elsewhere was left out: knows no such thing; ask another"
+    assert told in describe(result).splitlines()
+    assert result.document()["left_out"] == {"elsewhere": "knows no such thing; ask another"}
 
 
 # ---- samples ----------------------------------------------------------------------------------

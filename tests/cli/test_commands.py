@@ -305,6 +305,28 @@ def test_verify_finds_a_library_of_other_weights(
     assert ran.code == 1 and "NOT verified" in ran.out and "WRONG: layer" in ran.out
 
 
+def test_verify_compares_with_onnxruntime(bnnc, model: Path, library: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    ran = bnnc("verify", model, library)
+    assert "difference from onnxruntime" in ran.out and "left out" not in ran.out
+
+
+def test_verify_tells_why_onnxruntime_is_left_out(bnnc, model: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    double = onnx.load(model)
+    for value in (*double.graph.input, *double.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    for tensor in double.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    onnx.save(double, tmp_path / "double.onnx")
+    assert bnnc("compile", tmp_path / "double.onnx", "-o", tmp_path / "double.so").code == 0
+    ran = bnnc("verify", tmp_path / "double.onnx", tmp_path / "double.so")
+    assert ran.code == 0 and "the interpreter is" in ran.out
+    assert re.search(r"^end to end, onnxruntime was left out: .*does not take", ran.out, re.M)
+
+
 def test_verify_tells_a_library_of_another_model(
     bnnc, model: Path, toy: Path, tmp_path: Path
 ) -> None:
