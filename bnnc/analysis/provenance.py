@@ -24,14 +24,15 @@ class Tensor:
         described: it in the library's description.
         target: its counterpart in the reference graph; None if there is none.
         sources: the materialised values it is computed from.
-        deciders: for a tensor of few values, the floats whose comparison decides it; empty if
-            they are integers.
+        deciders: for a tensor of few values, the floats whose comparison decides it.
+        exact: whether the run decides it from integers, not from those floats.
     """
 
     described: Mapping[str, Any]
     target: Value | None
     sources: frozenset[Value]
     deciders: tuple[Value, ...]
+    exact: bool = False
 
 
 def plan(graph: Graph, domains: Domains, layers: Sequence[Mapping[str, Any]]) -> list[list[Tensor]]:
@@ -52,8 +53,8 @@ def plan(graph: Graph, domains: Domains, layers: Sequence[Mapping[str, Any]]) ->
             others = available - {target}
             crossed, sources = _upstream(target, others)
             exact = "threshold" in layer["steps"] and all(_is_exact(n, judged) for n in crossed)
-            deciders = () if exact else _deciders(domains, target, others)
-            tensors.append(Tensor(described, target, sources, deciders))
+            deciders = _deciders(domains, target, others)
+            tensors.append(Tensor(described, target, sources, deciders, exact))
         found.append(tensors)
     found.append(
         [

@@ -9,7 +9,9 @@ stored as floats are decisions: each must be the one expected, but for such a ro
 Decisions about floats that moving them by ``TOLERANCE`` would change are counted: they are where
 two correct runs part. Such a bit may differ here in one case only: where the floats it is decided
 from were not stored by the run, and had to be recomputed with roundings of their own. Bits decided
-from stored floats, or from integers, have no such excuse.
+from stored floats, or from integers, have no such excuse. Those from integers that are scaled are
+counted all the same: where scaled weights are added up instead, a sum of 0 is rounded to either
+side.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ TOLERANCE = 1e-5
 """Relative to the largest magnitude in a tensor."""
 PARTED = 100 * TOLERANCE
 """An end-to-end difference, relative likewise, that roundings alone do not make."""
+_GRID_BITS = 16
+"""Sums of numbers of so many bits are exact in float32, which has 24, in any order."""
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -247,7 +251,7 @@ class _Checker:
         expected = evaluate(self.graph, {**known, **floats}, [target])[target]
         found = one.array()
         if one.type.dtype is DType.B1 or isinstance(self.domains.of(target), Finite):
-            return self._check_decided(index, target, found, expected, known, floats)
+            return self._check_decided(index, tensor, found, expected, known, floats)
         error, wrong = _compare(found, expected)
         kind = "floats" if one.type.dtype.is_float else "integers"
         if kind == "integers":
@@ -257,12 +261,15 @@ class _Checker:
     def _check_decided(
         self,
         index: int,
-        target: Value,
+        tensor: Tensor,
         found: np.ndarray,
         expected: np.ndarray,
         known: Mapping[Value, np.ndarray],
         floats: Mapping[Value, np.ndarray],
     ) -> Check:
+        target = tensor.target
+        assert target is not None
+
         def near(floats: Mapping[Value, np.ndarray]) -> np.ndarray:
             """Where moving ``floats`` changes what is expected."""
             changed = np.zeros(found.shape, bool)
@@ -276,15 +283,15 @@ class _Checker:
 
         differs = _differs(found, expected)
         recomputed = {value: array for value, array in floats.items() if value not in known}
-        excused = near(recomputed)
-        everywhere = excused if len(recomputed) == len(floats) else near(floats)
+        excused = near({} if tensor.exact else recomputed)
+        rounded = {value: array for value, array in floats.items() if not _on_grid(array)}
         return Check(
             index,
             target.name,
             "bits",
             found.size,
             int(np.count_nonzero(differs & ~excused)),
-            near=int(np.count_nonzero(everywhere)),
+            near=int(np.count_nonzero(excused | near(rounded))),
             flipped=int(np.count_nonzero(differs & excused)),
         )
 
@@ -308,6 +315,14 @@ def _stored(described: Mapping[str, Any], view: np.ndarray) -> _Stored:
 def _magnitude(array: np.ndarray) -> float:
     finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
     return float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
+
+
+def _on_grid(array: np.ndarray) -> bool:
+    """Whether ``array`` holds but multiples of one step, such as integers, that are small enough
+    for any software to have computed them without rounding."""
+    step = 2.0 ** (np.frexp(_magnitude(array))[1] - _GRID_BITS)
+    places = array.astype(np.float64) / step
+    return bool((places == np.round(places)).all())
 
 
 def _differs(found: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -186,10 +186,13 @@ def test_a_decision_from_stored_floats_may_not_differ(graph: Graph) -> None:
     assert not check(_near_zero(graph), STORED, _flip_first_channel).good
 
 
-def _with_threshold(graph: Graph) -> tuple[Graph, list[dict[str, Any]]]:
-    """A second sign, decided by the integers of the block."""
+def _with_threshold(graph: Graph, scale: float = 1) -> tuple[Graph, list[dict[str, Any]]]:
+    """A second sign, decided by the integers of the block, which the model scales first."""
     (block,) = [node for node in graph.nodes() if node.name == "block"]
-    second = graph.add("Sign", [block.output], {"zero": 1}, name="s2", values=["second"])
+    sums = block.output
+    if scale != 1:
+        sums = graph.add("Mul", [sums, graph.constant(np.float32(scale))]).output
+    second = graph.add("Sign", [sums], {"zero": 1}, name="s2", values=["second"])
     graph.mark_outputs([*graph.outputs, second.output], ["y", "second"])
     stands_for = {**BITS, "name": "second"}
     bits = output("b2", [1, 8, 6, 6], dtype="b1", layout="bits_nhwc", stands_for=stands_for)
@@ -201,27 +204,53 @@ def _with_threshold(graph: Graph) -> tuple[Graph, list[dict[str, Any]]]:
     return graph, layers
 
 
-def test_a_decision_from_integers_may_not_differ(graph: Graph) -> None:
-    graph, layers = _with_threshold(graph)
-    x = samples([{"name": "x", "dtype": "f32", "shape": [1, 3, 8, 8]}], {}, 1)[0]
+def _check_second(
+    graph: Graph, layers: list[dict[str, Any]], *, flip_zeros: bool = False
+) -> tuple[Verification, Check, int]:
+    """What is found of a model with a second sign, of that sign, and at how many places the sums
+    that it decides are 0."""
+    (x,) = samples([{"name": "x", "dtype": "f32", "shape": [1, 3, 8, 8]}], {}, 1)
+    values = {value.name: value for value in graph.values()}
+    block = values["block.y"]
+    zeros = interpreter.evaluate(graph, {values["x"]: x["x"]}, [block])[block] == 0
 
-    def run(fault: Fault) -> Any:
-        session = FakeSession(graph, layers, fault)
-        session.info["outputs"].append({"name": "second", "dtype": "f32", "shape": [1, 8, 6, 6]})
-        return verify(graph, session, [x])  # type: ignore[arg-type]
-
-    def flip_zeros(name: str, array: np.ndarray) -> np.ndarray:
-        if name == "second":
-            block = next(v for v in graph.values() if v.name == "block.y")
-            values = {v.name: v for v in graph.values()}
-            zeros = interpreter.evaluate(graph, {values["x"]: x["x"]}, [block])[block] == 0
-            assert zeros.any()
+    def fault(name: str, array: np.ndarray) -> np.ndarray:
+        if name == "second" and flip_zeros:
             array[zeros] *= -1
         return array
 
-    assert run(lambda name, array: array).good
-    result = run(flip_zeros)
-    assert [c.name for c in result.failures] == ["second"] and not result.failures[0].near
+    session = FakeSession(graph, layers, fault)
+    session.info["outputs"].append({"name": "second", "dtype": "f32", "shape": [1, 8, 6, 6]})
+    result = verify(graph, session, [x])  # type: ignore[arg-type]
+    (second,) = [check for check in result.checks if check.name == "second"]
+    assert zeros.any()
+    return result, second, int(zeros.sum())
+
+
+@pytest.mark.parametrize("scale", [1, 0.3])
+def test_a_decision_from_integers_may_not_differ(graph: Graph, scale: float) -> None:
+    graph, layers = _with_threshold(graph, scale)
+    assert _check_second(graph, layers)[0].good
+    result, second, zeros = _check_second(graph, layers, flip_zeros=True)
+    assert result.failures == [second] and second.wrong == zeros and not second.flipped
+
+
+def test_sums_of_zero_are_near_zero_where_others_add_up_scaled_weights(graph: Graph) -> None:
+    _, second, zeros = _check_second(*_with_threshold(graph, 0.3))
+    assert second.near == zeros
+
+
+@pytest.mark.parametrize("scale", [1, 0.25])
+def test_sums_of_zero_that_nobody_rounds_are_not_near_zero(graph: Graph, scale: float) -> None:
+    _, second, _ = _check_second(*_with_threshold(graph, scale))
+    assert not second.near
+
+
+def test_integers_that_are_stored_as_floats_are_not_near_zero(graph: Graph) -> None:
+    graph, (stem, threshold, up) = _with_threshold(graph)
+    block = {"steps": [], "outputs": [output("block.y", [1, 8, 6, 6])]}
+    _, second, _ = _check_second(graph, [stem, block, {**threshold, "steps": ["sign"]}, up])
+    assert not second.near
 
 
 def test_a_decision_stored_half_way_is_not_traced_back_beyond(graph: Graph) -> None:

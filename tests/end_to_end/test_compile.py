@@ -237,6 +237,25 @@ def test_a_float_dense_layer_whose_result_is_read_twice_compiles(
     assert _checked(nodes, {"w": w, "signs": np.sign(w[:, :8])}, tmp_path).good
 
 
+def test_sums_of_zero_of_scaled_weights_are_reported_as_near_zero(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    node = onnx.helper.make_node
+    nodes = [
+        node("Sign", ["x"], ["s"]),
+        node("MatMul", ["s", "scaled"], ["p"]),
+        node("LeakyRelu", ["p"], ["l"], alpha=0.25),
+        node("Sign", ["l"], ["t"]),
+        node("MatMul", ["t", "signs"], ["y"]),
+    ]
+    signs = np.sign(rng.standard_normal((16, 256))).astype(np.float32)
+    constants = {"scaled": np.float32(0.3) * signs, "signs": signs.T[:, :8]}
+    (x,) = samples([{"name": "x", "dtype": "f32", "shape": [1, 16]}], {}, 1, 0)
+    zeros = np.count_nonzero(np.sign(x["x"]) @ signs == 0)
+    result = _checked(nodes, constants, tmp_path)
+    assert result.good and zeros and result.document()["near_zero"] == zeros
+
+
 def test_numbers_without_an_axis_are_verified(tmp_path: Path) -> None:
     node = onnx.helper.make_node
     nodes = [
