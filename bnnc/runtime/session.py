@@ -15,6 +15,7 @@ from bnnc.errors import InputError, LibraryError, printable
 from bnnc.runtime.arrays import Interface, TensorInfo
 from bnnc.runtime.library import OBSERVER, DetectOptions, Library
 
+from bnnc.runtime.signals import HeldSignals
 _ALIGNMENT = 64
 MOST_BOXES = 1 << 17
 BOX = np.dtype([("corners", np.float32, 4), ("score", np.float32), ("label", np.int32)])
@@ -252,17 +253,22 @@ class InferenceSession:
         failure: list[BaseException] = []
 
         @OBSERVER
+        signals = HeldSignals()
         def observer(_user: Any, layer: int, count: int, outputs: Any) -> int:
             try:
                 views = [_view(outputs[k].data, outputs[k].bytes) for k in range(count)]
-                callback(layer, views)
+                try:
+                    signals.free = True
+                    callback(layer, views)
+                finally:
+                    signals.free = False
             except BaseException as error:
                 failure.append(error)
-                return 1
-            return 0
+            return 1 if failure or signals.raised else 0
 
         args = (slot.arena, pool.pointer, slot.inputs, slot.outputs, observer, None)
-        code = self._library.call("run_observed", *args)
+        with signals:
+            code = self._library.call("run_observed", *args)
         if failure:
             raise failure[0]
         return int(code)

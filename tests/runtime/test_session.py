@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -192,6 +195,108 @@ def test_an_exception_in_an_observer_stops_the_run_and_surfaces(session: Inferen
 def test_two_threads_may_run_one_session(session: InferenceSession) -> None:
     def work(seed: int) -> bool:
         x = np.full((1, 2, 3), seed, np.float32)
+class Told(Exception):
+    """What a signal's handler raises here."""
+
+
+@pytest.fixture
+def told() -> Iterator[list[int]]:
+    """The signals that came, by a handler of SIGALRM and SIGUSR1 that raises Told."""
+    came: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        came.append(number)
+        raise Told
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGALRM, signal.SIGUSR1)}
+    yield came
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_no_signal_is_lost_whenever_it_comes(
+    session: InferenceSession, told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    for step in range(300):
+        with pytest.raises(Told):
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + step * 1e-5)
+            while True:
+                session.run_observed({"x": X}, lambda _layer, _views: None)
+        assert len(told) == step + 1
+    assert not lost
+
+
+def test_a_signal_ends_an_observed_run_after_the_layer(
+    session: InferenceSession, told: list[int]
+) -> None:
+    seen: list[int] = []
+    with pytest.raises(Told):
+        signal.setitimer(signal.ITIMER_REAL, 0.001)  # C sleeps before the first layer is seen
+        session.run_observed({"x": X}, lambda layer, _views: seen.append(layer))
+    assert 1 not in seen
+
+
+def test_a_signal_interrupts_an_observer_at_once(
+    session: InferenceSession, told: list[int]
+) -> None:
+    seen: list[int] = []
+
+    def observe(layer: int, _views: list[np.ndarray]) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        seen.append(layer)
+
+    with pytest.raises(Told):
+        session.run_observed({"x": X}, observe)
+    assert not seen
+
+
+def test_a_signal_whose_handler_raises_nothing_leaves_the_run_alone(
+    session: InferenceSession,
+) -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _frame: came.append(number))
+    seen: list[int] = []
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        session.run_observed({"x": X}, lambda layer, _views: seen.append(layer))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert came == [signal.SIGALRM] and seen == [0, 1]
+
+
+def test_handlers_have_their_signals_back_after_an_observed_run(
+    session: InferenceSession, told: list[int]
+) -> None:
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+
+    before = handlers()
+    session.run_observed({"x": X}, lambda _layer, _views: None)
+    assert handlers() == before
+    with pytest.raises(Told):
+        session.run_observed({"x": X}, lambda *_: signal.raise_signal(signal.SIGUSR1))
+    assert handlers() == before
+
+
+def test_a_handler_set_by_an_observer_stays(session: InferenceSession, told: list[int]) -> None:
+    def observe(_layer: int, _views: list[np.ndarray]) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    session.run_observed({"x": X}, observe)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+
+
+def test_a_run_is_observed_in_any_thread(session: InferenceSession) -> None:
+    seen: list[int] = []
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(
+            session.run_observed, {"x": X}, lambda layer, _views: seen.append(layer)
+        ).result()
+    assert seen == [0, 1]
+
+
         return all(np.array_equal(session(x)[1], x + 1) for _ in range(10))
 
     with ThreadPoolExecutor(4) as workers:
