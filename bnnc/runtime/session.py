@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 import weakref
@@ -14,9 +15,10 @@ import numpy as np
 from bnnc.errors import InputError, LibraryError, printable
 from bnnc.runtime.arrays import Interface, TensorInfo
 from bnnc.runtime.library import OBSERVER, DetectOptions, Library
-
 from bnnc.runtime.signals import HeldSignals
+
 _ALIGNMENT = 64
+MOST_THREADS = 1024
 MOST_BOXES = 1 << 17
 BOX = np.dtype([("corners", np.float32, 4), ("score", np.float32), ("label", np.int32)])
 """One box: x0, y0, x1, y1 in input pixels, its score and its class."""
@@ -37,7 +39,7 @@ class InferenceSession:
 
     Raises:
         LibraryError: if the library cannot be loaded here.
-        InputError: if ``threads`` is no positive number.
+        InputError: if ``threads`` is no number from 1 to 1024.
     """
 
     def __init__(
@@ -49,8 +51,7 @@ class InferenceSession:
     ) -> None:
         if threads is None:
             threads = available_processors()
-        if not isinstance(threads, int) or not 1 <= threads <= 1024:
-            raise InputError(f"threads must be a number from 1 to 1024, not {threads!r}")
+        threads = _number("threads", threads, MOST_THREADS)
         self._library = Library(path, isa=isa or os.environ.get("BNNC_ISA") or None)
         self.path = self._library.path
         self.info: dict[str, Any] = self._library.info
@@ -137,8 +138,8 @@ class InferenceSession:
         """
         if max_iou is not None and not 0 < max_iou <= 1:
             raise InputError(f"max_iou must lie above 0 and be at most 1, not {max_iou!r}")
-        if top is not None and not 1 <= top <= MOST_BOXES:
-            raise InputError(f"top must be a number from 1 to {MOST_BOXES}, not {top!r}")
+        if top is not None:
+            top = _number("top", top, MOST_BOXES)
         arrays, items = self._interface.arrays(feeds)
         if items != 1:
             raise InputError(f"boxes are found on a batch of one, not of {items}")
@@ -162,7 +163,8 @@ class InferenceSession:
 
         ``layer`` counts ``info["layers"]``. ``outputs`` are that layer's outputs as bytes (uint8,
         1-D, read-only), in the layout that ``info`` gives; they are valid during the call only.
-        An exception in the callback stops the run and is raised here.
+        An exception in the callback stops the run and is raised here; so is what the handler of a
+        signal raises meanwhile, such as KeyboardInterrupt.
 
         Returns:
             All outputs.
@@ -251,9 +253,9 @@ class InferenceSession:
 
     def _observe(self, slot: _Slot, pool: _Pool, callback: Observer) -> int:
         failure: list[BaseException] = []
+        signals = HeldSignals()
 
         @OBSERVER
-        signals = HeldSignals()
         def observer(_user: Any, layer: int, count: int, outputs: Any) -> int:
             try:
                 views = [_view(outputs[k].data, outputs[k].bytes) for k in range(count)]
@@ -323,6 +325,17 @@ def _view(address: int, size: int) -> np.ndarray:
     view = np.frombuffer(there, np.uint8)
     view.flags.writeable = False
     return view
+
+
+def _number(what: str, given: Any, most: int) -> int:
+    """An integer from 1 to ``most``, numpy's own included."""
+    try:
+        number = operator.index(given)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= most:
+        raise InputError(f"{what} must be a number from 1 to {most}, not {given!r}")
+    return number
 
 
 def available_processors() -> int:

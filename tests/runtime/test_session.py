@@ -130,6 +130,12 @@ def test_the_number_of_threads_is_checked(toy: Path, threads: object) -> None:
         InferenceSession(toy, threads=threads)  # type: ignore[arg-type]
 
 
+def test_numbers_may_be_numpys(toy: Path) -> None:
+    session = InferenceSession(toy, threads=np.int64(2))  # type: ignore[arg-type]
+    assert type(session.threads) is int and session.threads == 2
+    assert len(session.detect({"x": X}, top=np.int64(2))) == 2  # type: ignore[arg-type]
+
+
 def test_threads_that_cannot_start_are_told(toy: Path) -> None:
     with pytest.raises(LibraryError, match="cannot start 65 threads"):
         InferenceSession(toy, threads=65)
@@ -189,12 +195,6 @@ def test_an_exception_in_an_observer_stops_the_run_and_surfaces(session: Inferen
     np.testing.assert_array_equal(session(X)[0], X * 2)
 
 
-# ---- threads, processes, life ----------------------------------------------------------------
-
-
-def test_two_threads_may_run_one_session(session: InferenceSession) -> None:
-    def work(seed: int) -> bool:
-        x = np.full((1, 2, 3), seed, np.float32)
 class Told(Exception):
     """What a signal's handler raises here."""
 
@@ -297,6 +297,12 @@ def test_a_run_is_observed_in_any_thread(session: InferenceSession) -> None:
     assert seen == [0, 1]
 
 
+# ---- threads, processes, life ----------------------------------------------------------------
+
+
+def test_two_threads_may_run_one_session(session: InferenceSession) -> None:
+    def work(seed: int) -> bool:
+        x = np.full((1, 2, 3), seed, np.float32)
         return all(np.array_equal(session(x)[1], x + 1) for _ in range(10))
 
     with ThreadPoolExecutor(4) as workers:
@@ -371,7 +377,15 @@ def test_a_model_without_a_decoder_is_told(session: InferenceSession) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_iou": 0}, {"max_iou": 1.5}, {"max_iou": np.nan}, {"top": 0}, {"top": 1 << 20}]
+    "options",
+    [
+        {"max_iou": 0},
+        {"max_iou": 1.5},
+        {"max_iou": np.nan},
+        {"top": 0},
+        {"top": 1 << 20},
+        {"top": 1.5},
+    ],
 )
 def test_an_option_out_of_range_is_told(session: InferenceSession, options: dict) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
