@@ -20,6 +20,8 @@ PROTOBUF_LIMIT = 2**31 - 1
 MAX_TEXTS = 3_000_000
 """No model has more names: thirty for each of as many nodes as are read."""
 
+_CHECK = "check the path"
+
 _OTHER_FORMATS = (
     (0, b"PK\x03\x04", "a zip archive, perhaps a PyTorch checkpoint"),
     (0, b"\x89HDF", "an HDF5 file, perhaps a Keras model"),
@@ -77,7 +79,7 @@ def _contents(path: Path) -> bytes:
         with open(path, "rb", opener=_open_at_once) as file:
             info = os.fstat(file.fileno())
             if not stat.S_ISREG(info.st_mode):
-                raise ModelError("is not a file")
+                raise ModelError("is not a file", hint=_CHECK)
             if info.st_size > PROTOBUF_LIMIT:
                 raise ModelError(
                     "is larger than 2 GiB, which no ONNX file can be",
@@ -85,9 +87,9 @@ def _contents(path: Path) -> bytes:
                 )
             return file.read()
     except FileNotFoundError:
-        raise ModelError("there is no such file", hint="check the path") from None
+        raise ModelError("there is no such file", hint=_CHECK) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ModelError(f"cannot be read ({_reason(error)})") from None
+        raise ModelError(f"cannot be read ({_reason(error)})", hint=_CHECK) from None
 
 
 def _open_at_once(path: str, flags: int) -> int:

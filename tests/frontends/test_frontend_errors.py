@@ -53,18 +53,19 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path}: ")
+    assert refusal(tmp_path) == f"{tmp_path}: cannot be read (Is a directory); check the path"
 
 
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
-    assert refusal(tmp_path / "pipe.onnx").endswith("pipe.onnx: is not a file")
+    assert refusal(tmp_path / "pipe.onnx").endswith("pipe.onnx: is not a file; check the path")
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = tmp_path / "loop.onnx"
     path.symlink_to(path)
-    assert refusal(path).startswith(f"{path}: cannot be read (")
+    said = refusal(path)
+    assert said.startswith(f"{path}: cannot be read (") and said.endswith("); check the path")
 
 
 @pytest.mark.parametrize(
