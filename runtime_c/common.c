@@ -8,7 +8,7 @@ uint32_t bnnc_abi_version(void) {
 int64_t bnnc_calibrate(void *arena, bnnc_pool *pool, int kind, int64_t units) {
     const bnnc_isa_table *isa = bnnc_active();
     const bnnc_ceiling_args args = {units};
-    if (arena == NULL || units < 0)
+    if (arena == NULL || (uintptr_t)arena % 64 != 0 || units < 0)
         return 0;
     switch (kind) {
     case BNNC_CALIBRATE_FLOAT:

@@ -26,6 +26,7 @@ def run(*inputs: _np.ndarray, threads: int = 1) -> list[_np.ndarray]:
     Raises:
         TypeError: for the wrong number of inputs.
         ValueError: for an input of the wrong shape or type.
+        RuntimeError: if so many threads cannot be started, or the run fails.
     """
     if len(inputs) != len(info["inputs"]):
         raise TypeError(f"{len(inputs)} arrays given; the model takes {len(info['inputs'])}")
@@ -41,6 +42,8 @@ def run(*inputs: _np.ndarray, threads: int = 1) -> list[_np.ndarray]:
     arena = _np.empty(lib.bnnc_arena_bytes() + 64, _np.uint8)
     start = arena.ctypes.data + -arena.ctypes.data % 64
     pool = lib.bnnc_pool_create(threads) if threads > 1 else ffi.NULL
+    if threads > 1 and not pool:
+        raise RuntimeError(f"cannot start {threads} threads")
     try:
         sources = ffi.new("const void *[]", [ffi.cast("void *", x.ctypes.data) for x in arrays])
         targets = ffi.new("void *[]", [ffi.cast("void *", y.ctypes.data) for y in results])

@@ -146,6 +146,17 @@ def test_an_extension_module_imports_and_runs(
         np.testing.assert_array_equal(results[name].reshape(want.shape), want)
 
 
+def test_a_bad_argument_of_a_calibration_gives_0(library: Path) -> None:
+    calibrate = ctypes.CDLL(str(library)).bnnc_calibrate
+    calibrate.restype = ctypes.c_int64
+    calibrate.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64)
+    memory = np.empty(bnnc.load(library).arena_bytes + 128, np.uint8)
+    arena = memory.ctypes.data + -memory.ctypes.data % 64
+    assert calibrate(arena, None, 0, 1) > 0
+    for bad in ((None, None, 0, 1), (arena + 4, None, 0, 1), (arena, None, 2, 1)):
+        assert calibrate(*bad) == 0
+
+
 def test_the_library_depends_on_libc_and_libm_alone(library: Path) -> None:
     said = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
     names = {line.split()[0].split("/")[-1].split(".")[0] for line in said.splitlines()}

@@ -182,6 +182,18 @@ def test_an_extension_module_checks_its_input(sources: Sources, tmp_path: Path) 
     assert "input 'x' is float32 [1, 5]; expected float32 [1, 4]" in done.stderr
 
 
+def test_an_extension_module_tells_that_threads_cannot_start(
+    sources: Sources, tmp_path: Path
+) -> None:
+    _needs_python_headers()
+    build(sources, tmp_path / "adder.so", emit="pyext")
+    script = "import numpy as np, adder; adder.run(np.zeros((1, 4), np.float32), threads=5000)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "RuntimeError: cannot start 5000 threads" in done.stderr
+
+
 def test_an_extension_module_can_also_be_loaded(sources: Sources, tmp_path: Path) -> None:
     _needs_python_headers()
     build(sources, tmp_path / "adder.so", emit="pyext")
