@@ -207,11 +207,12 @@ def _spread(magnitudes: np.ndarray) -> float:
 def _scaled_by_input(magnitudes: np.ndarray) -> bool:
     """Whether |weights| [OC, C, ...] is a number of the output channel times one of the input's."""
     rows = magnitudes.reshape(*magnitudes.shape[:2], -1)
-    per_input = rows[0].mean(-1, keepdims=True)
-    if not (magnitudes.size >= _ENOUGH and per_input.all()):
-        return False
-    rest = (rows / per_input).reshape(len(rows), -1)
-    return bool((np.ptp(rest, axis=1) <= 1e-4 * rest.max(1)).all())
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is no such number
+        per_input = rows[0].mean(-1, keepdims=True)
+        if not (magnitudes.size >= _ENOUGH and per_input.all()):
+            return False
+        rest = (rows / per_input).reshape(len(rows), -1)
+        return bool((np.ptp(rest, axis=1) <= 1e-4 * rest.max(1)).all())
 
 
 def _few(numbers: np.ndarray) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -533,6 +534,18 @@ def test_channels_of_any_two_values_are_told_apart_each_by_itself(weights: np.nd
     assert found is not None or not weights.any()
     if found is not None:
         np.testing.assert_allclose(found.values(), weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[3e38, 2e38, 1e38], [1e-45, 3e-39, 1], [3e38, 1e-45, 1], [np.inf, 1, 2], [np.nan, 1, 2]],
+)
+def test_weights_of_any_size_are_looked_at_without_a_warning(values: list[Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weights = np.resize(np.array(values, np.float32), (8, 3, 3, 3))
+        two_valued(weights)
+        assert many_valued(weights)[0].startswith("its weights ")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from floats import Case, Geometry, geometries, programs, splits
@@ -48,6 +50,13 @@ def check(
     before = case.raw_outputs()
     isa.run(kernel, args)
     assert case.raw_outputs() == before, "the result depends on how the work is divided"
+
+
+@pytest.mark.parametrize("weight", [3e38, np.inf, np.nan])
+def test_weights_beyond_floats_are_transformed_without_a_warning(weight: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pack_conv_winograd(np.full((8, 4, 3, 3), weight, np.float32))
 
 
 @settings(max_examples=40, deadline=None)

@@ -146,4 +146,5 @@ def _winograd(weights: np.ndarray, tile: int) -> np.ndarray:
     points = POINTS[tile]
     scales = [np.prod([p - other for other in points if other != p]) for p in points]
     g = np.array([*([1 / s, p / s, p * p / s] for p, s in zip(points, scales)), [0, 0, 1]])
-    return np.einsum("ij,ocjk,lk->oilc", g, weights.astype(np.float64), g).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # as the kernels compute: silently
+        return np.einsum("ij,ocjk,lk->oilc", g, weights.astype(np.float64), g).astype(np.float32)
