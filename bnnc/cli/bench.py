@@ -10,6 +10,7 @@ from pathlib import Path
 from bnnc.cli import arguments
 from bnnc.cli.files import read_arrays
 from bnnc.cli.terminal import Progress, print_json
+from bnnc.errors import InputError
 
 NAME = "bench"
 HELP = "measure run time, alone or alternately with onnxruntime"
@@ -40,15 +41,21 @@ def run(args: argparse.Namespace) -> int:
     from bnnc.analysis.machine import machine
     from bnnc.analysis.report import columns
     from bnnc.analysis.samples import samples
+    from bnnc.passes.input_u8 import normalised
 
     session = bnnc.load(args.library, threads=args.threads, isa=args.isa)
     described, metadata = session.info["inputs"], session.info["metadata"]
     feeds = read_arrays(args.input) if args.input else samples(described, metadata, 1)[0]
+    batch = next((x.shape[0] for x in feeds.values() if x.ndim), 1)
+    if batch == 0:
+        raise InputError("the inputs hold no items, so there is nothing to measure")
     with Progress("measuring") as progress:
         contestants = {f"bnnc {bnnc.__version__} ({session.isa})": bench.own_run(session, feeds)}
         if args.against is not None:
             rival = bench.onnxruntime_session(args.against, session.threads)
             given = bench.fitted(feeds, rival)
+            if session.info["compiled"].get("input_u8"):
+                given = normalised(given, metadata)
             contestants[bench.onnxruntime_title()] = lambda: bench.onnxruntime_run(rival, given)
         timings = bench.alternate(contestants, rounds=args.rounds, progress=progress)
     ratio = timings[0].median / timings[-1].median if len(timings) > 1 else None
@@ -57,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "machine": machine(),
                 "threads": session.threads,
+                "batch": batch,
                 "timings": [timing.document() for timing in timings],
                 "ratio": ratio,
             }
@@ -64,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"machine  {machine()}")
     print(f"command  bnnc {shlex.join(sys.argv[1:])}")
-    print(f"threads  {session.threads}, batch 1, medians of {args.rounds} alternate runs\n")
+    print(f"threads  {session.threads}, batch {batch}, medians of {args.rounds} alternate runs\n")
     rows: list[tuple[str, ...]] = [("", "median ms", "best", "worst")]
     for timing in timings:
         said = timing.document()

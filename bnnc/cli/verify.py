@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bnnc.cli import arguments
 from bnnc.cli.files import read_arrays
 from bnnc.cli.terminal import Progress, print_json
+from bnnc.errors import InputError, ModelError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,12 +57,19 @@ def run(args: argparse.Namespace) -> int:
     compiled = session.info["compiled"]
     input_u8 = compiled.get("input_u8", False)
     with Progress(f"reading {args.model}"):
-        graph, _ = compiler.reference_graph(
-            args.model,
-            shapes=_shapes(session.info),
-            sign_zero=compiled.get("sign_zero", "positive"),
-            input_u8=input_u8,
-        )
+        try:
+            graph, _ = compiler.reference_graph(
+                args.model,
+                shapes=_shapes(session.info),
+                sign_zero=compiled.get("sign_zero", "positive"),
+                input_u8=input_u8,
+            )
+        except InputError:  # the library's shapes contradict the model
+            raise ModelError(
+                f"was not compiled from {printable(str(args.model))}: their inputs differ",
+                file=args.library,
+                hint="name the model it was compiled from",
+            ) from None
     if args.input:
         feeds = [read_arrays(args.input)]
     else:
@@ -94,21 +102,12 @@ def _rivals(
     """Ways to run the whole model elsewhere."""
     from bnnc.analysis.bench import fitted, onnxruntime_run, onnxruntime_session
     from bnnc.ir import interpreter
-    from bnnc.passes.input_u8 import normalisation
-
-    def normalised(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Pixels as the model itself takes them."""
-        scaled = {}
-        for name, pixels in feeds.items():
-            factor, summand = normalisation(graph.metadata, pixels.shape[3])
-            x = pixels * factor.astype("float32") + summand.astype("float32")
-            scaled[name] = x.transpose(0, 3, 1, 2)
-        return scaled
+    from bnnc.passes.input_u8 import normalised
 
     session = functools.cache(lambda: onnxruntime_session(model))
 
     def elsewhere(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        given = fitted(normalised(feeds) if input_u8 else feeds, session())
+        given = fitted(normalised(feeds, graph.metadata) if input_u8 else feeds, session())
         return onnxruntime_run(session(), given, graph.output_names)
 
     return {

@@ -51,6 +51,22 @@ def input_u8(graph: Graph, report: Report) -> int:
     return 1
 
 
+def normalised(
+    feeds: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Pixels uint8 [N, H, W, C] as the model itself takes them, float32 [N, C, H, W].
+
+    Raises:
+        ModelError: as :func:`normalisation`.
+    """
+    scaled = {}
+    for name, pixels in feeds.items():
+        factor, summand = normalisation(metadata, pixels.shape[3])
+        x = pixels * factor.astype(np.float32) + summand.astype(np.float32)
+        scaled[name] = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return scaled
+
+
 def normalisation(metadata: Mapping[str, str], channels: int) -> tuple[np.ndarray, np.ndarray]:
     """What 8-bit values are multiplied by, and what is added then: float64 [channels] each.
 

@@ -348,6 +348,23 @@ def test_bench_alternates_with_onnxruntime(bnnc, model: Path, library: Path) -> 
     document = json.loads(ran.out)
     assert [t["runs"] for t in document["timings"]] == [2, 2] and document["ratio"] > 0
 
+    assert f"{toy}: was not compiled from {model}: their inputs differ" in ran.err
+
+
+def test_verify_tells_a_library_whose_inputs_have_other_names(
+    bnnc, library: Path, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("Relu", ["picture"], ["y"])
+    picture, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+        for name in ("picture", "y")
+    )
+    graph = onnx.helper.make_graph([node], "other", [picture], [y])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
+    ran = bnnc("verify", tmp_path / "other.onnx", library)
+    assert ran.code == 1 and "shape" not in ran.err
+    assert "other.onnx: their inputs differ; name the model it was compiled from" in ran.err
 
 def test_bench_tells_a_rival_that_is_no_model(bnnc, library: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
@@ -364,6 +381,32 @@ def test_profile_times_every_layer(bnnc, library: Path, tmp_path: Path) -> None:
     assert ran.code == 0 and sum(layer["share"] for layer in layers) == pytest.approx(1)
     assert "<svg" in html.read_text()
     assert "GMAC/s" in bnnc("profile", library, "--rounds", 1, "--threads", 1).out
+
+def test_bench_gives_onnxruntime_the_pixels_as_the_model_takes_them(
+    bnnc, model: Path, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    telling = onnx.load(model)
+    onnx.helper.set_model_props(telling, {"bnnc.preprocessing": '{"mean": 0.5, "std": 0.25}'})
+    onnx.save(telling, tmp_path / "m.onnx")
+    assert bnnc("compile", tmp_path / "m.onnx", "-o", tmp_path / "m.so", "--input-u8").code == 0
+    ran = bnnc("bench", tmp_path / "m.so", "--against", tmp_path / "m.onnx", "--rounds", 1)
+    assert ran.code == 0 and "ratio" in ran.out, ran.err
+
+
+def test_bench_tells_how_many_items_a_run_has(bnnc, open_toy: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((5, 2, 3), np.float32))
+    options = ("--rounds", 1, "--input", f"x={tmp_path / 'x.npy'}")
+    assert "batch 5," in bnnc("bench", open_toy, *options).out
+    assert json.loads(bnnc("bench", open_toy, *options, "--json").out)["batch"] == 5
+
+
+def test_bench_has_nothing_to_measure_without_items(bnnc, open_toy: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((0, 2, 3), np.float32))
+    ran = bnnc("bench", open_toy, "--input", f"x={tmp_path / 'x.npy'}")
+    assert ran.code == 1 and "nothing to measure" in ran.err
+
 
 
 # ---- zoo, targets, demo -----------------------------------------------------------------------
