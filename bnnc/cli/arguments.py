@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from bnnc.errors import InputError
+
 SIGN_ZERO = ("positive", "negative", "strict")
 
 
@@ -25,7 +27,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def add_nms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nms",
-        type=float,
+        type=overlap,
         metavar="IOU",
         help="drop boxes that overlap a better one of their class by more (default: none)",
     )
@@ -68,9 +70,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def model_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of :func:`add_model_options` as ``bnnc.compiler`` takes them."""
+    """The options of :func:`add_model_options` as ``bnnc.compiler`` takes them.
+
+    Raises:
+        InputError: if an input's shape is given twice.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in args.shape:
+        if name in shapes:
+            raise InputError(f"--shape {name} is given twice")
+        shapes[name] = shape
     return {
-        "shapes": dict(args.shape) or None,
+        "shapes": shapes or None,
         "sign_zero": args.sign_zero,
         "input_u8": args.input_u8,
     }
@@ -81,6 +92,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def overlap(text: str) -> float:
+    """A number above 0 and at most 1."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return number
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bnnc.cli import arguments
 from bnnc.cli.files import write_text
 from bnnc.cli.terminal import Progress, print_json
+from bnnc.errors import InputError
 
 NAME = "stats"
 HELP = "count multiply-adds, r_b, equivalent FLOP, parameters and bytes"
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import bnnc
     from bnnc.analysis import report
+    from bnnc.runtime.library import is_library
 
+    if args.shape and is_library(args.model):
+        raise InputError("--shape is for a model; a compiled library's are settled")
     with Progress(f"reading {args.model}"):
         stats = bnnc.stats(args.model, convention=args.convention, **arguments.model_options(args))
     if args.html is not None:

@@ -122,6 +122,22 @@ def test_stats_of_a_model_and_of_its_library_agree(bnnc, model: Path, library: P
         assert ours == theirs and ours["convention"] == convention
 
 
+def test_stats_of_a_library_take_no_shape(bnnc, library: Path) -> None:
+    ran = bnnc("stats", library, "--shape", "x=1x3x8x8")
+    assert ran.code == 1 and "a compiled library's are settled" in ran.err
+
+
+def test_a_shape_given_twice_is_told(bnnc, model: Path) -> None:
+    ran = bnnc("stats", model, "--shape", "x=1x3x8x8", "--shape", "x=1x3x9x9")
+    assert ran.code == 1 and "--shape x is given twice" in ran.err
+
+
+@pytest.mark.parametrize("overlap", ["0", "1.5", "nan", "some"])
+def test_an_overlap_out_of_range_is_wrong_usage(bnnc, library: Path, overlap: str) -> None:
+    ran = bnnc("detect", library, "x.png", "--nms", overlap)
+    assert ran.code == 2 and "argument --nms" in ran.err
+
+
 def test_stats_count(bnnc, model: Path) -> None:
     total = json.loads(bnnc("stats", model, "--json").out)["total"]
     assert total["binary_macs"] == 8 * 36 * 36 and total["float_macs"] == 64 * 4 * 27
@@ -332,22 +348,6 @@ def test_verify_tells_a_library_of_another_model(
 ) -> None:
     ran = bnnc("verify", model, toy)
     assert ran.code == 1 and ran.err.count("\n") == 1
-
-
-# ---- bench and profile ------------------------------------------------------------------------
-
-
-def test_bench_measures(bnnc, library: Path) -> None:
-    ran = bnnc("bench", library, "--rounds", 2, "--threads", 1)
-    assert ran.code == 0 and "median ms" in ran.out and "machine" in ran.out
-
-
-def test_bench_alternates_with_onnxruntime(bnnc, model: Path, library: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    ran = bnnc("bench", library, "--against", model, "--rounds", 2, "--json", "--threads", 1)
-    document = json.loads(ran.out)
-    assert [t["runs"] for t in document["timings"]] == [2, 2] and document["ratio"] > 0
-
     assert f"{toy}: was not compiled from {model}: their inputs differ" in ran.err
 
 
@@ -366,21 +366,21 @@ def test_verify_tells_a_library_whose_inputs_have_other_names(
     assert ran.code == 1 and "shape" not in ran.err
     assert "other.onnx: their inputs differ; name the model it was compiled from" in ran.err
 
-def test_bench_tells_a_rival_that_is_no_model(bnnc, library: Path, tmp_path: Path) -> None:
+
+# ---- bench and profile ------------------------------------------------------------------------
+
+
+def test_bench_measures(bnnc, library: Path) -> None:
+    ran = bnnc("bench", library, "--rounds", 2, "--threads", 1)
+    assert ran.code == 0 and "median ms" in ran.out and "machine" in ran.out
+
+
+def test_bench_alternates_with_onnxruntime(bnnc, model: Path, library: Path) -> None:
     pytest.importorskip("onnxruntime")
-    (tmp_path / "bad.onnx").write_bytes(b"no")
-    ran = bnnc("bench", library, "--against", tmp_path / "bad.onnx")
-    assert ran.code == 1 and "onnxruntime does not take the model" in ran.err
+    ran = bnnc("bench", library, "--against", model, "--rounds", 2, "--json", "--threads", 1)
+    document = json.loads(ran.out)
+    assert [t["runs"] for t in document["timings"]] == [2, 2] and document["ratio"] > 0
 
-
-def test_profile_times_every_layer(bnnc, library: Path, tmp_path: Path) -> None:
-    html = tmp_path / "p.html"
-    options = ("--rounds", 2, "--threads", 1, "--json", "--html", html)
-    ran = bnnc("profile", library, *options)
-    layers = json.loads(ran.out)["layers"]
-    assert ran.code == 0 and sum(layer["share"] for layer in layers) == pytest.approx(1)
-    assert "<svg" in html.read_text()
-    assert "GMAC/s" in bnnc("profile", library, "--rounds", 1, "--threads", 1).out
 
 def test_bench_gives_onnxruntime_the_pixels_as_the_model_takes_them(
     bnnc, model: Path, tmp_path: Path
@@ -407,6 +407,22 @@ def test_bench_has_nothing_to_measure_without_items(bnnc, open_toy: Path, tmp_pa
     ran = bnnc("bench", open_toy, "--input", f"x={tmp_path / 'x.npy'}")
     assert ran.code == 1 and "nothing to measure" in ran.err
 
+
+def test_bench_tells_a_rival_that_is_no_model(bnnc, library: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "bad.onnx").write_bytes(b"no")
+    ran = bnnc("bench", library, "--against", tmp_path / "bad.onnx")
+    assert ran.code == 1 and "onnxruntime does not take the model" in ran.err
+
+
+def test_profile_times_every_layer(bnnc, library: Path, tmp_path: Path) -> None:
+    html = tmp_path / "p.html"
+    options = ("--rounds", 2, "--threads", 1, "--json", "--html", html)
+    ran = bnnc("profile", library, *options)
+    layers = json.loads(ran.out)["layers"]
+    assert ran.code == 0 and sum(layer["share"] for layer in layers) == pytest.approx(1)
+    assert "<svg" in html.read_text()
+    assert "GMAC/s" in bnnc("profile", library, "--rounds", 1, "--threads", 1).out
 
 
 # ---- zoo, targets, demo -----------------------------------------------------------------------
