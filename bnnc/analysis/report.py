@@ -21,7 +21,7 @@ def summary(stats: Statistics) -> str:
         ("  binary", f"{total.binary_macs:,}"),
         ("  float", f"{total.float_macs:,}"),
         ("r_b", f"{total.binarization_ratio:.4f}"),
-        ("equivalent FLOP", f"{total.equivalent_flop / 1e9:.3f} G"),
+        ("equivalent FLOP", flop_text(total.equivalent_flop)),
         ("parameters", f"{total.parameters:,}"),
         ("bytes", f"{total.bytes:,} stored, {total.float_bytes:,} as float32"),
         ("activations", f"{total.activation_bytes:,} bytes"),
@@ -30,6 +30,14 @@ def summary(stats: Statistics) -> str:
     lines = [f"{title:<{width}}  {text}" for title, text in rows]
     lines += [f"not binary: {text}" for text in missed(stats.layers)]
     return "\n".join([*lines, *(f"note: {text}" for text in noted(stats.layers))])
+
+
+def flop_text(count: float) -> str:
+    """``0.812 G``, or at least three digits in M or K; small ones as they are."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= size / 10:
+            return f"{count / size:.3f} {unit}"
+    return f"{count:g}"
 
 
 def missed(layers: Iterable[LayerStatistics]) -> list[str]:
@@ -101,7 +109,7 @@ def picture(stats: Statistics) -> str:
     facts = (
         f"{total.macs:,} multiply-adds ({stats.convention} convention), "
         f"r_b {total.binarization_ratio:.4f}, "
-        f"{total.equivalent_flop / 1e9:.3f} G equivalent FLOP, {total.bytes:,} bytes of weights"
+        f"{flop_text(total.equivalent_flop)} equivalent FLOP, {total.bytes:,} bytes of weights"
     )
     legend = (("binary", BINARY_COLOUR), ("float", FLOAT_COLOUR))
     return bar_page(stats.model, facts, legend, bars)

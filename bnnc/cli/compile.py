@@ -108,6 +108,8 @@ def document(compilation: Compilation) -> dict[str, Any]:
 
 def summary(compilation: Compilation) -> Iterator[str]:
     """What a compilation made, in a few lines."""
+    from bnnc.analysis.report import flop_text
+
     info, compiled = compilation.info, compilation.info["compiled"]
     output = compilation.files[0]
     nodes = {origin for layer in info["layers"] for origin in layer["origin"]}
@@ -132,7 +134,7 @@ def summary(compilation: Compilation) -> Iterator[str]:
     total = info["statistics"]["executed"]["total"]
     yield (
         f"  work    {total['macs']:,} multiply-adds, r_b {total['binarization_ratio']:.4f}, "
-        f"{total['equivalent_flop'] / 1e9:.3f} G equivalent FLOP"
+        f"{flop_text(total['equivalent_flop'])} equivalent FLOP"
     )
     yield (
         f"  memory  arena {bytes_text(compiled['arena_bytes'])}, "

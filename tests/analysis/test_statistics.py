@@ -153,6 +153,23 @@ def test_the_summary_gives_the_totals(graph: Graph) -> None:
     assert f"{STEM + BLOCK + UP:,}" in text and "r_b" in text
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (10_273_095_680, "10.273 G"),
+        (812_408_000, "0.812 G"),
+        (99_999_999, "100.000 M"),
+        (40_250_000, "40.250 M"),
+        (18_432, "18.432 K"),
+        (99, "99"),
+        (0.5, "0.5"),
+        (0, "0"),
+    ],
+)
+def test_equivalent_flop_are_told_in_a_unit_that_shows_digits(count: float, text: str) -> None:
+    assert report.flop_text(count) == text
+
+
 def test_the_table_has_a_row_for_each_layer(graph: Graph) -> None:
     rows = report.layer_table(statistics(graph)).splitlines()
     assert [row.split()[0] for row in rows] == ["layer", "stem", "block", "up"]
