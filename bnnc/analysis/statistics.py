@@ -1,21 +1,25 @@
 """Multiply-adds, binarisation ratio, equivalent FLOP, parameters and bytes of a model.
 
-Two conventions count multiply-adds, see :mod:`bnnc.ir.costs`. Equivalent FLOP are Eq. 1 of
-*Efficient Object Detection Using Binary Neural Networks*: M * r_b / 64 + M * (1 - r_b), where r_b
-is the share of the M multiply-adds that are binary.
+Two conventions count multiply-adds, see :mod:`bnnc.ir.costs`. Layers, their outputs and parameters
+are those of the model by either, whatever the compiler rewrote and added.
+
+Equivalent FLOP are Eq. 1 of *Efficient Object Detection Using Binary Neural Networks*:
+M * r_b / 64 + M * (1 - r_b), where r_b is the share of the M multiply-adds that are binary.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Mapping
+import itertools
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnnc.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from bnnc.ir.graph import Graph, Node, Value
+    from bnnc.ir.binary import Verdict
+    from bnnc.ir.graph import Graph, Share, Value
 
 CONVENTIONS = ("executed", "paper")
 _PER_FLOP = 64
@@ -23,8 +27,7 @@ _PER_FLOP = 64
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """One layer: a node with multiply-adds or parameters, or the several products that a node of
-    the model has become.
+    """One layer of the model, with multiply-adds or parameters, whatever it has become.
 
     Attributes:
         name: the owner's name for it.
@@ -33,8 +36,9 @@ class LayerStatistics:
         macs: multiply-adds of one run, by the convention of the statistics.
         output_shape: of its first output.
         parameters: elements of its weights, biases, scales and slopes.
-        bytes: what the parameters take as stored: a bit for a binary weight.
-        float_bytes: what they would take as float32.
+        bytes: what is stored for it: a bit for a binary weight; constants that the compiler added,
+            too.
+        float_bytes: what the parameters would take as float32.
         activation_bytes: what its outputs take.
         reason: why a layer with multiply-adds is not binary; None if it is.
         candidate: whether a layer that is not binary looks as if it was meant to be: a sign
@@ -123,43 +127,13 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
     Raises:
         InputError: for an unknown convention.
     """
-    from bnnc.ir.binary import part_of, verdicts
-    from bnnc.ir.costs import macs, parameter_values
-
     check_convention(convention)
-    found = verdicts(graph)
-    layers: dict[Hashable, LayerStatistics] = {}
-    stored: dict[Value, int] = {}
-    for node in graph.nodes():
-        verdict = found.get(node)
-        binary = verdict is not None and verdict.binary
-        values = parameter_values(node)
-        if binary:
-            values += _behind(graph, node)
-        count = macs(node, convention)
-        if not count and not values:
-            continue
-        # The weights come first; biases and the like stay float.
-        sizes = {v: _stored(v, in_bits=binary and v is values[0]) for v in values}
-        stored.update(sizes)
-        layer = LayerStatistics(
-            name=node.title,
-            op=node.op.name,
-            binary=binary,
-            macs=count,
-            output_shape=node.outputs[0].shape,
-            parameters=_elements(sizes),
-            bytes=sum(sizes.values()),
-            float_bytes=4 * _elements(sizes),
-            activation_bytes=sum(value.type.bytes for value in node.outputs),
-            reason=None if verdict is None or binary else verdict.reason,
-            candidate=verdict is not None and verdict.candidate and not binary,
-            note="" if verdict is None else verdict.note,
-        )
-        key = node if verdict is None else part_of(node, verdict)
-        layers[key] = _together(layers[key], layer) if key in layers else layer
-    total = sum(layer.macs for layer in layers.values())
-    in_bits = sum(layer.macs for layer in layers.values() if layer.binary)
+    by_layer = _parts(graph)
+    layers = tuple(_layer(parts, convention) for parts in by_layer)
+    total = sum(layer.macs for layer in layers)
+    in_bits = sum(layer.macs for layer in layers if layer.binary)
+    everything = list(itertools.chain.from_iterable(by_layer))
+    parameters = _parameters(everything)
     return Statistics(
         graph.name,
         convention,
@@ -169,37 +143,91 @@ def statistics(graph: Graph, convention: str = "executed") -> Statistics:
             float_macs=total - in_bits,
             binarization_ratio=in_bits / total if total else 0,
             equivalent_flop=equivalent_flop(in_bits, total - in_bits),
-            parameters=_elements(stored),
-            bytes=sum(stored.values()),
-            float_bytes=4 * _elements(stored),
-            activation_bytes=sum(layer.activation_bytes for layer in layers.values()),
+            parameters=parameters,
+            bytes=_stored(everything),
+            float_bytes=4 * parameters,
+            activation_bytes=sum(layer.activation_bytes for layer in layers),
         ),
-        tuple(layers.values()),
+        layers,
     )
 
 
-_SUMMED = ("macs", "parameters", "bytes", "float_bytes", "activation_bytes")
+@dataclass(frozen=True)
+class _Part:
+    """A node, as a part of a layer of the model.
+
+    Attributes:
+        share: what it stands for of the layer.
+        verdict: on a product; None for any other node.
+        macs: multiply-adds it executes.
+        stored: bytes of each constant that it and what follows it read.
+    """
+
+    share: Share
+    verdict: Verdict | None
+    macs: int
+    stored: Mapping[Value, int]
+
+    @property
+    def binary(self) -> bool:
+        return self.verdict is not None and self.verdict.binary
 
 
-def _together(first: LayerStatistics, second: LayerStatistics) -> LayerStatistics:
-    """Two parts of one layer of the owner's."""
-    sums = {name: getattr(first, name) + getattr(second, name) for name in _SUMMED}
-    return dataclasses.replace(first, **sums)
+def _parts(graph: Graph) -> list[list[_Part]]:
+    """The nodes that have multiply-adds or parameters, layer by layer."""
+    from bnnc.ir.binary import part_of, verdicts
+    from bnnc.ir.costs import macs, parameter_values, share_of, values_behind
+
+    found = verdicts(graph)
+    by_layer: dict[Hashable, list[_Part]] = {}
+    for node in graph.nodes():
+        verdict = found.get(node)
+        values, count = parameter_values(node), macs(node)
+        if not count and not values:
+            continue
+        stored = {value: value.type.bytes for value in values}
+        if verdict is not None and verdict.binary:
+            # The weights come first; biases and the like stay float.
+            stored |= {value: -(-value.type.elements // 8) for value in values[:1]}
+            stored |= {value: value.type.bytes for value in values_behind(graph, node)}
+        key = node if verdict is None else part_of(node, verdict)
+        by_layer.setdefault(key, []).append(_Part(share_of(node), verdict, count, stored))
+    return list(by_layer.values())
 
 
-def _behind(graph: Graph, product: Node) -> list[Value]:
-    """The scales and biases of a binary product, which follow it under its name."""
-    found: list[Value] = []
-    node: Node | None = product
-    while node is not None and product.name:
-        node = graph.only_consumer(node.output)
-        if node is None or node.name != product.name or node.op.name not in _FOLLOWING:
-            break
-        found += [v for v in node.inputs if v is not None and v.is_constant]
-    return found
+def _layer(parts: Sequence[_Part], convention: str) -> LayerStatistics:
+    share, verdict, binary = parts[0].share, parts[0].verdict, parts[0].binary
+    paper, parameters = convention == "paper", _parameters(parts)
+    return LayerStatistics(
+        name=share.layer,
+        op=share.op,
+        binary=binary,
+        macs=sum(part.share.macs if paper else part.macs for part in parts),
+        output_shape=share.output_shape,
+        parameters=parameters,
+        bytes=_stored(parts),
+        float_bytes=4 * parameters,
+        activation_bytes=sum(part.share.output_bytes for part in parts),
+        reason=None if verdict is None or binary else verdict.reason,
+        candidate=verdict is not None and verdict.candidate and not binary,
+        note="" if verdict is None else verdict.note,
+    )
 
 
-_FOLLOWING = ("Mul", "Add", "Reshape")
+def _parameters(parts: Iterable[_Part]) -> int:
+    """Elements of the parameters; what parts share counts once."""
+    each: dict[Hashable, int] = {}
+    for part in parts:
+        each.update(part.share.parameters or {})
+    return sum(each.values())
+
+
+def _stored(parts: Iterable[_Part]) -> int:
+    """Bytes of the constants; what parts share counts once."""
+    each: dict[Value, int] = {}
+    for part in parts:
+        each.update(part.stored)
+    return sum(each.values())
 
 
 def equivalent_flop(binary_macs: int, float_macs: int) -> float:
@@ -215,11 +243,3 @@ def check_convention(convention: str) -> None:
             f"there is no convention {printable(convention)!r}",
             hint=f"choose one of {', '.join(CONVENTIONS)}",
         )
-
-
-def _elements(values: Iterable[Value]) -> int:
-    return sum(value.type.elements for value in values)
-
-
-def _stored(value: Value, *, in_bits: bool) -> int:
-    return -(-value.type.elements // 8) if in_bits else value.type.bytes

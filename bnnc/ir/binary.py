@@ -72,6 +72,8 @@ def verdicts(graph: Graph, *, sign_zero: int = 0) -> dict[Node, Verdict]:
 def part_of(node: Node, verdict: Verdict) -> Hashable:
     """What tells the layers of the model apart: products that are equal in this are parts of one,
     which was cut along its channels, or has a sum of its own for each phase of its output."""
+    if node.share is not None:
+        return node.share.layer, node.share.op, verdict.binary
     return (node.name, node.op.name, verdict.binary) if node.name else node
 
 

@@ -11,7 +11,8 @@ repeat, be empty, or hold any character. Identity is the object.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -83,6 +84,34 @@ class Encoding:
         return np.where(bits, self.high, self.low).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a node stands for of a layer of the model. Nodes that a layer was rewritten to, or taken
+    apart into, carry one; any other stands for itself, see :func:`bnnc.ir.costs.share_of`.
+
+    Attributes:
+        layer: the layer's title.
+        op: its op, as ONNX calls it.
+        output_shape: of its output.
+        output_bytes: what that takes.
+        macs: multiply-adds of the layer that the node stands for, as the paper counts them.
+        parameters: elements of the layer's weights, biases and scales, by a name for each that
+            is its own in the graph; None for what the node reads itself.
+    """
+
+    layer: str
+    op: str
+    output_shape: tuple[int, ...]
+    output_bytes: int
+    macs: int
+    parameters: Mapping[Hashable, int] | None = None
+
+    @property
+    def rest(self) -> Share:
+        """What another node stands for, of the same layer, where this one stands for all of it."""
+        return replace(self, output_bytes=0, macs=0, parameters={})
+
+
 class Node:
     """One application of an op.
 
@@ -93,9 +122,10 @@ class Node:
         outputs: its values.
         attrs: the op's attributes, complete (defaults filled in).
         origin: names of the model's nodes it was made from, in order.
+        share: what it stands for of a layer that the graph does not show; None for itself.
     """
 
-    __slots__ = ("attrs", "inputs", "name", "op", "origin", "outputs", "serial")
+    __slots__ = ("attrs", "inputs", "name", "op", "origin", "outputs", "serial", "share")
 
     def __init__(self, op: Op, name: str, attrs: dict[str, Any], serial: int) -> None:
         self.op = op
@@ -105,6 +135,7 @@ class Node:
         self.inputs: tuple[Value | None, ...] = ()
         self.outputs: tuple[Value, ...] = ()
         self.origin: tuple[str, ...] = (name,) if name else ()
+        self.share: Share | None = None
 
     @property
     def output(self) -> Value:
@@ -343,7 +374,7 @@ class Graph:
         images: dict[Value, Value] = {}
         for node in self.all_nodes():
             image = Node(node.op, node.name, dict(node.attrs), node.serial)
-            image.origin = node.origin
+            image.origin, image.share = node.origin, node.share
             image.inputs = tuple(None if v is None else images[v] for v in node.inputs)
             outputs = []
             for value in node.outputs:

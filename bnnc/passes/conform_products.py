@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
-from bnnc.ir.binary import Verdict, by_output, data_slot, part_of, verdicts
-from bnnc.ir.graph import Graph, Node, Value
+from bnnc.ir.binary import PRODUCTS, Verdict, by_output, data_slot, part_of, verdicts
+from bnnc.ir.costs import share_of, values_behind
+from bnnc.ir.graph import Graph, Node, Share, Value
+from bnnc.ir.weights import TwoValued
 from bnnc.passes.report import Report
 from bnnc.passes.rewriting import inherit
 
@@ -27,13 +30,15 @@ def conform_products(graph: Graph, report: Report) -> int:
     with some of the weights. Where all have as many, one convolution computes all of them.
 
     The verdicts in the report are those of the products as the model has them, one for each of its
-    layers.
+    layers. What these are stays written on the products, see :class:`bnnc.ir.graph.Share`.
     """
     changed = 0
     found = verdicts(graph)
     by_layer: dict[Hashable, Verdict] = {}
     for node, verdict in found.items():
         by_layer.setdefault(part_of(node, verdict), verdict)
+        if verdict.packing is not None:
+            node.share = _share(graph, node, verdict.packing.weights)
     report.verdicts = tuple(by_layer.values())
     for node, verdict in found.items():
         if verdict.packing is None or node.op.name == "Conv":
@@ -54,15 +59,30 @@ def conform_products(graph: Graph, report: Report) -> int:
     return changed
 
 
-class _Chain:
-    """Nodes one behind the other, all in the place of ``node``."""
+def _share(graph: Graph, node: Node, weights: TwoValued) -> Share:
+    """All of a binary product, with a bias that was moved behind it. Its weights' scales and
+    offsets are parameters where they differ between the output channels."""
+    share = share_of(node)
+    parameters = dict(share.parameters or {})
+    parameters |= {value.name: value.type.elements for value in values_behind(graph, node)}
+    for what, vector in (("scale", weights.scale), ("offset", weights.offset)):
+        if (vector != vector[0]).any():
+            parameters[share.layer, what] = vector.size
+    return replace(share, parameters=parameters)
 
-    def __init__(self, graph: Graph, node: Node, value: Value) -> None:
+
+class _Chain:
+    """Nodes one behind the other, all in the place of ``node``; products have this ``share``."""
+
+    def __init__(self, graph: Graph, node: Node, value: Value, share: Share | None = None) -> None:
         self.graph, self.node, self.value = graph, node, value
+        self.share = share or node.share
 
     def __call__(self, op: str, *operands: Value | None, **attrs: object) -> _Chain:
         inputs = [self.value, *operands]
         added = self.graph.add(op, inputs, attrs, name=self.node.name)
+        if op in PRODUCTS:
+            added.share = self.share
         self.value = inherit(added, self.node).output
         return self
 
@@ -140,12 +160,13 @@ def _phased(graph: Graph, node: Node) -> Value:
         if kept is not None:
             kept = graph.constant(np.repeat(np.asarray(kept.data), sy * sx), kept.name)
     reach = [d * (max(p.shape[2 + i] for p in phases) - 1) for i, d in enumerate(dilations)]
-    parts = []
+    parts, share = [], share_of(node)
     for phase in phases:
         before = [d * (size - 1) for d, size in zip(dilations, phase.shape[2:])]
         weights = graph.constant(np.ascontiguousarray(phase), w.name)
         geometry = {"pads": (*before, *reach), "dilations": dilations, "group": a["group"]}
-        part = _Chain(graph, node, node.operand(0))("Conv", weights, kept, **geometry)
+        part = _Chain(graph, node, node.operand(0), share)("Conv", weights, kept, **geometry)
+        share = share.rest
         batch, _, height, width = part.value.shape
         if len(phases) > 1:
             part("Reshape", shape=(batch, channels, 1, height, width))

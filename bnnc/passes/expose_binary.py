@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from bnnc.ir.binary import verdicts
+from bnnc.ir.costs import share_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.packing import Packing
 from bnnc.passes.report import Report
@@ -97,7 +98,9 @@ def _sums(graph: Graph, node: Node, offset: np.ndarray) -> Value:
     shape = (group, *w.shape[1:]) if node.op.name == "Conv" else (w.shape[0], 1)
     ones = graph.constant(np.ones(shape, np.float32), f"{w.name}.ones")
     inputs = [node.operand(0), ones]
-    sums = inherit(graph.add(node.op.name, inputs, node.attrs, name=node.name), node).output
+    product = inherit(graph.add(node.op.name, inputs, node.attrs, name=node.name), node)
+    product.share = share_of(node).rest
+    sums = product.output
     if node.op.name == "MatMul":
         factors: tuple[int, ...] = (-1,)
     elif group in (1, len(offset)):

@@ -54,6 +54,7 @@ def _hoist(graph: Graph, node: Node, domains: Domains) -> bool:
         return False
     bias = node.optional(2)
     product = graph.add(node.op.name, [source, weights], node.attrs, name=node.name)
+    product.share = node.share
     value = inherit(product, node).output
     scales = [(op, _beside_outputs(graph, node, factor)) for op, factor in scales]
     for op, factor in reversed([*scales, *factors]):

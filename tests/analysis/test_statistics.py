@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,116 @@ def test_parts_of_one_product_are_one_layer() -> None:
     (layer,) = statistics(graph).layers
     assert (layer.name, layer.binary, layer.parameters) == ("up", True, weights.size)
     assert [verdict.name for verdict in verdicts] == ["up"]
+
+
+def binary_layer(
+    op: str, weights: np.ndarray, bias: np.ndarray | None = None, shift: float = 0, **attrs: Any
+) -> Graph:
+    """``op`` of sign(x) + shift, x of [1, 8, 6, 6], as the passes leave it."""
+    graph = Graph(op)
+    x = graph.add_input("x", TensorType(DType.F32, (1, 8, 6, 6)))
+    signs = graph.add("Sign", [x], {"zero": 1}).output
+    if shift:
+        signs = graph.add("Add", [signs, graph.constant(np.float32(shift))]).output
+    constants = [graph.constant(a.astype(np.float32)) for a in (weights, bias) if a is not None]
+    product = graph.add(op, [signs, *constants], attrs, name="layer")
+    graph.mark_outputs([product.output])
+    passes.run(graph, passes.SEMANTIC)
+    return graph
+
+
+def drawn_signs(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).choice(np.float32([-1, 1]), shape)
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_a_binary_transposed_convolution_is_shown_as_the_model_has_it(kernel: int) -> None:
+    """Its phases are one convolution if they have equally many weights, else four."""
+    weights, pads = drawn_signs(8, 4, kernel, kernel), (1, 1, kernel - 3, kernel - 3)
+    graph = binary_layer("ConvTranspose", weights, strides=(2, 2), pads=pads)
+    (layer,) = statistics(graph, "paper").layers
+    assert layer.binary and layer.op == "ConvTranspose"
+    assert layer.output_shape == (1, 4, 12, 12)
+    assert layer.macs == 12 * 12 * weights.size
+    assert layer.activation_bytes == 4 * 4 * 12 * 12
+
+
+def test_executed_counts_the_phases_of_a_binary_transposed_convolution() -> None:
+    """Each is a convolution of 2x2 that is padded by one on all sides: 7x7 windows."""
+    graph = binary_layer("ConvTranspose", drawn_signs(8, 4, 4, 4), strides=(2, 2), pads=(1,) * 4)
+    assert statistics(graph).total.macs == 7 * 7 * (4 * 4) * (2 * 2 * 8)
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_a_bias_counts_once_for_all_phases(kernel: int) -> None:
+    weights, bias = drawn_signs(8, 4, kernel, kernel), np.arange(1, 5)
+    graph = binary_layer("ConvTranspose", weights, bias, strides=(2, 2))
+    (layer,) = statistics(graph).layers
+    assert layer.parameters == statistics(graph).total.parameters == weights.size + 4
+
+
+def test_a_binary_matrix_product_is_shown_as_the_model_has_it() -> None:
+    """Several matrices become a convolution in groups."""
+    graph = binary_layer("MatMul", drawn_signs(8, 6, 5))
+    (layer,) = statistics(graph).layers
+    assert (layer.op, layer.output_shape) == ("MatMul", (1, 8, 6, 5))
+    assert (layer.macs, layer.parameters) == (8 * 6 * 6 * 5, 8 * 6 * 5)
+
+
+def test_the_sums_that_weights_of_zero_and_one_need_count_where_they_are_executed() -> None:
+    """A convolution with one output channel more, whose weights of one are stored as bits."""
+    graph = binary_layer("Conv", (drawn_signs(4, 8, 3, 3) + 1) / 2, pads=(1,) * 4)
+    executed, paper = (statistics(graph, convention) for convention in ("executed", "paper"))
+    assert paper.total.macs == 6 * 6 * 4 * 72
+    assert executed.total.macs == 6 * 6 * (4 + 1) * 72
+    for (layer,) in (executed.layers, paper.layers):
+        assert layer.parameters == 4 * 72 and layer.output_shape == (1, 4, 6, 6)
+        assert layer.activation_bytes == 4 * 4 * 6 * 6
+    scales_and_offsets = 4 * (4 + 4 + 4)
+    assert executed.total.bytes == (4 + 1) * 72 // 8 + scales_and_offsets - 4 * 4
+
+
+def test_offsets_of_weights_are_parameters_where_channels_differ() -> None:
+    values = np.arange(1, 5).reshape(4, 1, 1, 1)
+    graph = binary_layer("Conv", drawn_signs(4, 8, 3, 3) * values / 4 + values / 8)
+    assert statistics(graph).total.parameters == 4 * 72 + 4 + 4
+
+
+def test_what_zero_padding_adds_to_shifted_activations_is_stored_but_no_parameter() -> None:
+    """The border is a constant that differs between places; the bias is within it."""
+    weights, bias = drawn_signs(4, 8, 3, 3), np.arange(1, 5)
+    graph = binary_layer("Conv", weights, bias, shift=0.25, pads=(1,) * 4)
+    for convention in ("executed", "paper"):
+        (layer,) = statistics(graph, convention).layers
+        assert layer.parameters == weights.size + 4
+        assert layer.float_bytes == 4 * layer.parameters
+        assert layer.bytes == weights.size // 8 + 4 * (4 * 6 * 6)
+
+
+def test_a_bias_counts_behind_scales_that_are_computed_during_the_run() -> None:
+    """XNOR-Net's: the product of sign(x) * mean(|x|) is scaled behind, and the bias added then."""
+    graph = Graph("xnor")
+    x = graph.add_input("x", TensorType(DType.F32, (1, 8, 6, 6)))
+    mean = graph.add("ReduceMean", [graph.add("Abs", [x]).output], {"axes": (1, 2, 3)}).output
+    scaled = graph.add("Mul", [graph.add("Sign", [x], {"zero": 1}).output, mean]).output
+    constants = [graph.constant(drawn_signs(4, 8, 3, 3)), graph.constant(np.float32([1, 2, 3, 4]))]
+    graph.mark_outputs([graph.add("Conv", [scaled, *constants], name="layer").output])
+    passes.run(graph, passes.SEMANTIC)
+    (layer,) = statistics(graph).layers
+    assert layer.binary and layer.parameters == 4 * 72 + 4
+
+
+def test_binary_layers_that_share_weights_count_them_once() -> None:
+    graph = Graph("shared")
+    x = graph.add_input("x", TensorType(DType.F32, (1, 4, 6, 6)))
+    scales = np.arange(1, 5).reshape(4, 1, 1, 1)
+    w = graph.constant((drawn_signs(4, 4, 3, 3) * scales).astype(np.float32))
+    for name in ("first", "second"):
+        signs = graph.add("Sign", [x], {"zero": 1}).output
+        x = graph.add("Conv", [signs, w], {"pads": (1,) * 4}, name=name).output
+    graph.mark_outputs([x])
+    passes.run(graph, passes.SEMANTIC)
+    assert statistics(graph).total.parameters == 4 * 36 + 2 * 4
 
 
 def test_what_is_not_binary_says_why(graph: Graph) -> None:
