@@ -22,8 +22,11 @@ from onnx_models import (
     seeds,
 )
 
+from bnnc.analysis.statistics import statistics
 from bnnc.errors import ModelError, UnsupportedError
 from bnnc.ir.binary import part_of, verdicts
+from bnnc.passes import SEMANTIC
+from bnnc.passes import run as run_passes
 
 AUTO_PADS = ["SAME_UPPER", "SAME_LOWER", "VALID"]
 
@@ -233,6 +236,26 @@ def test_a_binary_convolution_over_three_axes_stays_binary() -> None:
     assert len(passes) == 3
     assert len({part_of(node, verdict) for node, verdict in passes.items()}) == 1
     assert all(verdict.binary for verdict in passes.values())
+
+
+@pytest.mark.parametrize("signs", [False, True])
+@pytest.mark.parametrize("depth", [1, 6])
+def test_a_convolution_over_three_axes_counts_as_one_layer(signs: bool, depth: int) -> None:
+    """The paper's way counts planes of padding like rows of padding; they are not executed."""
+    nodes = [
+        helper.make_node("Sign" if signs else "Relu", ["x"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["y"], "conv", pads=[1] * 6),
+    ]
+    x, w = normal(1, 1, 4, depth, 5, 5), np.sign(normal(2, 8, 4, 3, 3, 3))
+    graph = load(model_of(nodes, [info("x", shape=x.shape)], ["y"], {"w": w}))
+    run_passes(graph, SEMANTIC)
+    (layer,) = statistics(graph, "paper").layers
+    assert (layer.name, layer.op, layer.binary) == ("conv", "Conv", signs)
+    assert layer.output_shape == (1, 8, depth, 5, 5)
+    assert layer.activation_bytes == 4 * 8 * depth * 5 * 5
+    each_plane = 5 * 5 * 8 * 4 * 3 * 3
+    assert layer.macs == 3 * depth * each_plane
+    assert statistics(graph).total.macs == (3 * depth - 2) * each_plane
 
 
 @pytest.mark.parametrize(

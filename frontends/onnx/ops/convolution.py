@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial, reduce
+from math import prod
 
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.movement import cut
 from bnnc.frontends.onnx.ops.windows import LARGEST, on_planes, read_volume, read_windows
 from bnnc.frontends.onnx.text import dims
-from bnnc.ir.graph import Value
+from bnnc.ir.graph import Node, Share, Value
 
 _MOST_SLICES = 64
 """Of three axes, a kernel is no longer along the first: there is a convolution for each entry."""
@@ -74,7 +77,8 @@ def _over_volume(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
         "group": call.attr_int("group", 1),
     }
     frames = call.transpose(x, (0, 2, 1, 3, 4))
-    parts = []
+    parts: list[Value] = []
+    products: list[Node] = []
     for number in range(slices):
         offset = number * dilation - before
         first, last = max(-(offset // stride), 0), (x.shape[2] - 1 - offset) // stride
@@ -83,6 +87,7 @@ def _over_volume(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
             met = _every(call, frames, offset + first * stride, offset + last * stride, stride)
             weights = call.reshape(cut(call, w, 2, number, number + 1), w.shape[:2] + w.shape[3:])
             y = call.add("Conv", call.reshape(met, _joined(met.shape)), weights, **attrs)
+            products.append(y.producer)
             y = call.reshape(y, (*met.shape[:2], *y.shape[1:]))
             parts.append(_placed(call, y, first, depth))
     if not parts:
@@ -91,7 +96,20 @@ def _over_volume(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
             f"{dims(x.shape)}"
         )
     y = call.transpose(reduce(partial(call.add, "Add"), parts), (0, 2, 1, 3, 4))
+    _note_shares(call, products, y, w)
     return y if bias is None else call.add("Add", y, call.reshape(bias, (*bias.shape, 1, 1, 1)))
+
+
+def _note_shares(call: Call, products: Sequence[Node], volume: Value, w: Value) -> None:
+    """Say what the products of single slices of ``w`` are of the layer that gives ``volume``: the
+    first stands for its output, and for slices that meet but padding, too."""
+    slices = w.shape[2]
+    each = prod(volume.shape) * prod(w.shape[1:]) // slices
+    whole = Share(call.node.title, "Conv", volume.shape, volume.type.bytes, each)
+    for node in products:
+        node.share = replace(whole, output_bytes=0)
+    missing = slices - len(products)
+    products[0].share = replace(whole, macs=(1 + missing) * each)
 
 
 def _every(call: Call, x: Value, first: int, last: int, step: int) -> Value:
