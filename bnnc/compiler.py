@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from bnnc.version import VERSION
 if TYPE_CHECKING:
     import onnx
     import torch
+    from google.protobuf.message import Message
 
     Model = (
         str
@@ -90,7 +91,7 @@ def build(
 ) -> Compilation:
     """Compile a model and report on it. Arguments and errors are those of :func:`compile`."""
     start = time.perf_counter()
-    _keep_model(model, output)
+    _keep_model(model, [*_outputs(output, emit), *passes.dump_files(_path(dump_passes))])
     with _naming(model):
         graph, report = reference_graph(
             model,
@@ -199,21 +200,56 @@ def _is_of_torch(model: object, name: str) -> bool:
     )
 
 
-def _keep_model(model: Model, output: str | os.PathLike[str]) -> None:
-    """A model must not be replaced by its own library.
+def files_of(model: Model) -> list[Path]:
+    """The files there are of a model: its own, and those of its external data."""
+    if not isinstance(model, (str, os.PathLike)):
+        return []
+    from bnnc.frontends.onnx import reader
+
+    own, locations = Path(model), set[str]()
+    with contextlib.suppress(ModelError):  # whoever reads the model will tell
+        locations = set(_external(reader.read(own).model))
+    return [path for path in (own, *(own.parent / name for name in locations)) if _is_file(path)]
+
+
+def _external(message: Message) -> Iterator[str]:
+    """Where the tensors in a protobuf, at any depth, say that their numbers lie."""
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            yield from (str(entry.value) for entry in value if entry.key == "location")
+        elif field.message_type is not None:
+            for part in value if isinstance(value, Iterable) else (value,):
+                yield from _external(part)
+
+
+def _outputs(output: str | os.PathLike[str], emit: str) -> list[Path]:
+    """The files that the toolchain makes."""
+    header = [f"{os.path.splitext(output)[0]}.h"] if emit in ("c", "a") else []
+    return [Path(output), *map(Path, header)]
+
+
+def _keep_model(model: Model, outputs: Iterable[Path]) -> None:
+    """A model must not be replaced by what is made of it.
 
     Raises:
         InputError: if it would be.
     """
-    if not isinstance(model, (str, os.PathLike)):
-        return
-    with contextlib.suppress(OSError, ValueError):
-        if os.path.samefile(model, output):
-            raise InputError(
-                "is the model itself, which the library would replace",
-                file=output,
-                hint="give -o another name",
-            )
+    there = [path for path in outputs if _is_file(path)]
+    for file in files_of(model) if there else ():
+        for output in there:
+            if os.path.samefile(file, output):
+                raise InputError(
+                    "is the model itself, or holds its weights, and would be replaced",
+                    file=output,
+                    hint="give the output another name",
+                )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a NUL in the path
+        return False
 
 
 def _require_binary(report: passes.Report) -> None:

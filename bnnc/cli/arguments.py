@@ -11,6 +11,27 @@ from bnnc.errors import InputError
 SIGN_ZERO = ("positive", "negative", "strict")
 
 
+def add_read(parser: argparse.ArgumentParser, *names: str, **options: Any) -> None:
+    """An argument that names what the command reads."""
+    _note(parser, "read", parser.add_argument(*names, **{"type": Path, **options}))
+
+
+def add_model(parser: argparse.ArgumentParser, *names: str, **options: Any) -> None:
+    """An argument that names an ONNX model to read, or what can stand in for one."""
+    _note(parser, "models", parser.add_argument(*names, **{"type": Path, **options}))
+
+
+def add_written(parser: argparse.ArgumentParser, *names: str, **options: Any) -> None:
+    """An argument that names what the command writes, which must be nothing that it reads: see
+    :func:`bnnc.cli.files.keep_inputs`."""
+    _note(parser, "written", parser.add_argument(*names, **{"type": Path, **options}))
+
+
+def _note(parser: argparse.ArgumentParser, kind: str, argument: argparse.Action) -> None:
+    noted = parser.get_default(kind) or ()
+    parser.set_defaults(**{kind: (*noted, argument.dest)})
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON document")
 
@@ -38,7 +59,8 @@ def add_isa(parser: argparse.ArgumentParser) -> None:
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add_read(
+        parser,
         "--input",
         type=named_file,
         action="append",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from bnnc.cli import arguments
 from bnnc.cli.files import read_arrays
@@ -18,9 +17,9 @@ EXAMPLE = "bnnc bench model.so --against model.onnx --threads 1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("library", type=Path, metavar="MODEL.so")
-    parser.add_argument(
-        "--against", type=Path, metavar="MODEL.onnx", help="the same model, for onnxruntime"
+    arguments.add_read(parser, "library", metavar="MODEL.so")
+    arguments.add_model(
+        parser, "--against", metavar="MODEL.onnx", help="the same model, for onnxruntime"
     )
     parser.add_argument(
         "--rounds",

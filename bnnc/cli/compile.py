@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnc.cli import arguments
@@ -30,8 +29,8 @@ _REASONS = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    arguments.add_model(parser, "model", metavar="MODEL.onnx")
+    arguments.add_written(parser, "-o", "--output", required=True, metavar="FILE")
     parser.add_argument("--target", default="native", help="see `bnnc targets` (default: native)")
     parser.add_argument(
         "--emit",
@@ -54,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make the library find boxes, too (bnnc_detect in C), from a CenterNet's outputs, "
         "which are told by the model's metadata or by their names and shapes",
     )
-    parser.add_argument(
-        "--dump-passes", type=Path, metavar="DIR", help="write the graph after every pass"
+    arguments.add_written(
+        parser, "--dump-passes", metavar="DIR", help="write the graph after every pass"
     )
     parser.add_argument("--cc", metavar="CC", help="C compiler to use (default: $CC, cc, gcc...)")
     arguments.add_json(parser)

@@ -29,10 +29,10 @@ _ROUNDS = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    arguments.add_written(
+        parser,
         "-o",
         "--output",
-        type=Path,
         default=Path("bnnc-demo.png"),
         metavar="FILE.png",
         help="the picture to write (default: bnnc-demo.png)",

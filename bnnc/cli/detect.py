@@ -35,17 +35,19 @@ _AHEAD = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("library", type=Path, metavar="MODEL.so")
-    parser.add_argument(
+    arguments.add_read(parser, "library", metavar="MODEL.so")
+    arguments.add_read(
+        parser,
         "images",
+        type=str,
         nargs="+",
         metavar="IMAGE",
         help="a picture, a folder (with those below, by name), a video, or a camera's number",
     )
-    parser.add_argument(
+    arguments.add_written(
+        parser,
         "-o",
         "--output",
-        type=Path,
         metavar="DIR",
         help="draw the boxes and write the pictures there, as NAME_boxes.jpg or .png",
     )
@@ -197,8 +199,8 @@ class _Job:
     start: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        for image in self.args.images:
-            self.places.keep(Path(image))
+        for path in (self.args.library, *self.args.images):
+            self.places.keep(Path(path))
 
     def speed(self) -> float:
         """Pictures a second."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnc.cli import arguments
@@ -25,16 +24,16 @@ EXAMPLE = "bnnc eval det.so VOC2007 --split test --against det.onnx"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a compiled library, an ONNX file or a checkpoint"
+    arguments.add_model(
+        parser, "model", metavar="MODEL", help="a compiled library, an ONNX file or a checkpoint"
     )
-    parser.add_argument("data", type=Path, metavar="VOC_DIR")
+    arguments.add_read(parser, "data", metavar="VOC_DIR")
     parser.add_argument(
         "--split", default="test", metavar="NAME", help="list in ImageSets/Main (default: test)"
     )
-    parser.add_argument(
+    arguments.add_model(
+        parser,
         "--against",
-        type=Path,
         metavar="MODEL",
         help="another file of the same model: both mAPs, and how far the detections agree",
     )

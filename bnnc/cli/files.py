@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnnc.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def keep_inputs(args: argparse.Namespace) -> None:
+    """See that no output of a command line would replace what the same command line reads, the
+    external data of its models included.
+
+    Raises:
+        InputError: if one would.
+    """
+    outputs = [path for path in _named(args, args.written) if os.path.isfile(path)]
+    for file in _read(args) if outputs else ():
+        for output in outputs:
+            if os.path.samefile(file, output):
+                raise InputError(
+                    "is read by this command, which would replace it",
+                    file=output,
+                    hint="give the output another name",
+                )
+
+
+def _read(args: argparse.Namespace) -> Iterator[Path]:
+    """The files that a command line reads."""
+    for path in _named(args, (*args.read, *args.models)):
+        if os.path.isfile(path):
+            yield path
+    from bnnc.runtime.library import is_library
+
+    for path in _named(args, args.models):
+        if os.path.isfile(path) and not is_library(path):
+            from bnnc.compiler import files_of
+
+            yield from files_of(path)
+
+
+def _named(args: argparse.Namespace, names: Iterable[str]) -> Iterator[Path]:
+    """The paths that these arguments give, be it several, or each with an input's name."""
+
+    def paths(value: Any) -> Iterator[Path]:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                yield from paths(part)
+
+    for name in names:
+        yield from paths(getattr(args, name))
 
 
 def read_arrays(inputs: list[tuple[str, Path]]) -> dict[str, np.ndarray]:

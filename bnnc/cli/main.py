@@ -1,8 +1,9 @@
 """``bnnc``: parses the command line, runs one command, turns errors into one line.
 
 A command is a module with NAME, HELP, EXAMPLE, ``add_arguments(parser)`` and ``run(args)``, which
-returns the exit code: 0 done, 1 the user's model or input is at fault, 2 usage. Commands import
-what they work with when they run, so that ``bnnc --help`` is quick.
+returns the exit code: 0 done, 1 the user's model or input is at fault, 2 usage. Arguments that name
+files are declared as read or written (:mod:`bnnc.cli.arguments`). Commands import what they work
+with when they run, so that ``bnnc --help`` is quick.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NoReturn
 import bnnc
 from bnnc.cli import bench, compile, demo, detect, profile, run, stats, targets, verify, zoo
 from bnnc.cli import eval as evaluate
+from bnnc.cli.files import keep_inputs
 from bnnc.errors import BnncError, printable
 
 COMMANDS = (compile, stats, run, verify, bench, profile, detect, evaluate, zoo, targets, demo)
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {command.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        own.set_defaults(read=(), models=(), written=())
         command.add_arguments(own)
         own.add_argument("--debug", action="store_true", help="show a traceback where it fails")
         own.set_defaults(command=command)
@@ -64,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     try:
+        keep_inputs(args)
         code = args.command.run(args)
         sys.stdout.flush()
         return int(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bnnc.cli import arguments
 from bnnc.cli.files import read_arrays, write_text
@@ -15,9 +14,9 @@ EXAMPLE = "bnnc profile model.so --threads 1 --html profile.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("library", type=Path, metavar="MODEL.so")
+    arguments.add_read(parser, "library", metavar="MODEL.so")
     parser.add_argument("--rounds", type=arguments.positive, default=10, metavar="N")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a picture of the layers")
+    arguments.add_written(parser, "--html", metavar="FILE", help="write a picture of the layers")
     arguments.add_inputs(parser)
     arguments.add_threads(parser)
     arguments.add_isa(parser)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from bnnc.cli import arguments
@@ -18,9 +17,9 @@ EXAMPLE = "bnnc run model.so --input input=x.npy -o outputs.npz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("library", type=Path, metavar="MODEL.so")
+    arguments.add_read(parser, "library", metavar="MODEL.so")
     arguments.add_inputs(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.npz", help="write the outputs")
+    arguments.add_written(parser, "-o", "--output", metavar="FILE.npz", help="write the outputs")
     arguments.add_threads(parser)
     arguments.add_isa(parser)
     arguments.add_json(parser)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bnnc.cli import arguments
 from bnnc.cli.files import write_text
@@ -16,7 +15,7 @@ EXAMPLE = "bnnc stats model.onnx --convention paper --layers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="an .onnx or a compiled library")
+    arguments.add_model(parser, "model", metavar="MODEL", help="an .onnx or a compiled library")
     parser.add_argument(
         "--convention",
         choices=("executed", "paper"),
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count what is executed, or as the paper does (default: executed)",
     )
     parser.add_argument("--layers", action="store_true", help="a row for each layer")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a picture of the layers")
+    arguments.add_written(parser, "--html", metavar="FILE", help="write a picture of the layers")
     arguments.add_model_options(parser)
     arguments.add_json(parser)
 

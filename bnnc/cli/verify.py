@@ -24,8 +24,8 @@ EXAMPLE = "bnnc verify model.onnx model.so"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx")
-    parser.add_argument("library", type=Path, metavar="MODEL.so")
+    arguments.add_model(parser, "model", metavar="MODEL.onnx")
+    arguments.add_read(parser, "library", metavar="MODEL.so")
     arguments.add_inputs(parser)
     parser.add_argument(
         "--samples",

@@ -24,10 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=f"example:\n  {EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    export.add_argument(
-        "id", metavar="ID|CHECKPOINT.pt", help="see `bnnc zoo list`, or a file of examples/train.py"
+    arguments.add_read(
+        export,
+        "network",
+        type=_network,
+        metavar="ID|CHECKPOINT.pt",
+        help="see `bnnc zoo list`, or a file of examples/train.py",
     )
-    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    arguments.add_written(export, "-o", "--output", required=True, metavar="FILE.onnx")
     export.add_argument(
         "--input-size",
         type=arguments.positive,
@@ -48,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
         )
+
+
+def _network(text: str) -> str | Path:
+    """A network's id, or the checkpoint of a training run."""
+    return Path(text) if text.endswith(".pt") else text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,18 +91,19 @@ def _export(args: argparse.Namespace) -> int:
 
     given = {"input_size": args.input_size, "classes": args.classes, "seed": args.seed}
     chosen = {name: value for name, value in given.items() if value is not None}
-    with Progress(f"exporting {args.id}"):
-        if not args.id.endswith(".pt"):
-            path = export(args.id, args.output, compact=args.compact, **chosen)
+    network = args.network
+    with Progress(f"exporting {network}"):
+        if isinstance(network, str):
+            path = export(network, args.output, compact=args.compact, **chosen)
         elif chosen:
             option = next(iter(chosen)).replace("_", "-")
             raise InputError(
                 "a checkpoint has a size, classes and weights of its own",
-                file=args.id,
+                file=network,
                 hint=f"leave --{option} away",
             )
         else:
-            path = export_checkpoint(args.id, args.output, compact=args.compact)
+            path = export_checkpoint(network, args.output, compact=args.compact)
     size = path.stat().st_size
     if args.json:
         print_json({"path": str(path), "bytes": size})

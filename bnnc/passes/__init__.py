@@ -65,6 +65,13 @@ LOWERING: tuple[Pass, ...] = (
 )
 
 
+def dump_files(folder: Path | None) -> list[Path]:
+    """What runs of ``SEMANTIC`` and ``LOWERING`` write to a folder; nothing where there is none."""
+    names = ("import", *(transform.__name__ for transform in (*SEMANTIC, *LOWERING)))
+    files = (f"{number:02}_{name}.onnx" for number, name in enumerate(names))
+    return [] if folder is None else [folder / name for name in files]
+
+
 def run(
     graph: Graph,
     passes: Sequence[Pass],
@@ -98,4 +105,4 @@ def run(
     return report
 
 
-__all__ = ["LOWERING", "Pass", "PassOptions", "Report", "SEMANTIC", "run"]
+__all__ = ["LOWERING", "Pass", "PassOptions", "Report", "SEMANTIC", "dump_files", "run"]

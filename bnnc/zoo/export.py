@@ -76,6 +76,8 @@ def export_checkpoint(
     from bnnc.zoo.checkpoint import load
 
     held = load(checkpoint)
+    if os.path.exists(path) and os.path.samefile(checkpoint, path):
+        raise InputError("is the checkpoint itself", file=path, hint="choose another place")
     return write(
         held.network(),
         path,

@@ -237,18 +237,6 @@ def test_a_folder_is_no_place_for_outputs(bnnc, library: Path, x_file: Path, pla
     assert ran.code == 1 and "is a folder; name a file to write" in ran.err
 
 
-@pytest.mark.parametrize("name", ["tiny.onnx", "link.so"])
-def test_a_model_is_not_replaced_by_its_library(
-    bnnc, model: Path, tmp_path: Path, name: str
-) -> None:
-    own = tmp_path / "tiny.onnx"
-    own.write_bytes(model.read_bytes())
-    (tmp_path / "link.so").symlink_to(own)
-    ran = bnnc("compile", own, "-o", tmp_path / name)
-    assert ran.code == 1 and f"{name}: is the model itself" in ran.err
-    assert own.read_bytes() == model.read_bytes()
-
-
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
 def test_a_seed_that_no_generator_takes_is_wrong_usage(
     bnnc, model: Path, library: Path, seed: str

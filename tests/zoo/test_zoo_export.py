@@ -212,3 +212,12 @@ def test_a_checkpoint_becomes_the_file_of_its_network(tmp_path: Path) -> None:
     path = export_checkpoint(tmp_path / "run.pt", tmp_path / "run.onnx")
     written = to_onnx(model, 32, SIZE, labels=("a", "b"), name=SPEC.id)
     assert onnx.load(path) == written
+
+
+def test_a_checkpoint_is_not_replaced_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    save(Checkpoint(SPEC, ("a", "b"), 32, SIZE, small().state_dict()), path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"run\.pt: is the checkpoint itself"):
+        export_checkpoint(path, path)
+    assert path.read_bytes() == before
