@@ -18,6 +18,7 @@ def main() -> int:
     keyboard: what was begun is cleared away, a camera's video is finished. Whoever waits for the
     process then learns which signal it was.
     """
+    _open_streams()
     told: list[int] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
@@ -38,6 +39,14 @@ def main() -> int:
             sys.stdout.flush()
             os.kill(os.getpid(), number)
         return INTERRUPTED
+
+
+def _open_streams() -> None:
+    """Standard streams that whoever started the process closed (``>&-``) lead nowhere: else the
+    first files to be opened would take their numbers, and get what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it is open to the end
 
 
 if __name__ == "__main__":

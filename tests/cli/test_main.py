@@ -182,6 +182,15 @@ def test_a_reader_that_leaves_does_not_hurt() -> None:
     assert done.stdout.startswith("id") and not done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_hurt(closed: str, model: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "x.html"
+    command = f"{sys.executable} -m bnnc stats {model} --html {picture} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr
+    assert picture.read_text().endswith("</html>\n") and list(tmp_path.iterdir()) == [picture]
+
+
 def test_output_to_a_file_has_no_control_characters(bnnc) -> None:
     ran = bnnc("targets")
     assert all(ch == "\n" or ch.isprintable() for ch in ran.out + ran.err)
