@@ -133,15 +133,19 @@ def fresh_file(path: Path) -> Iterator[Path]:
         InputError: if it cannot be written, or something that is no file has its place: a folder,
             or a device, which a rename would destroy.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError("is a folder; name a file to write", file=path)
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise InputError("is not an ordinary file", file=path)
-    fresh = path.with_name(f".{path.stem[:100]}.{os.getpid()}.new{path.suffix}")
+    # Named by chance: another process, or thread, may be writing the same file.
+    fresh = path.with_name(f".{os.urandom(8).hex()}.new{path.suffix}")
     try:
         yield fresh
         os.replace(fresh, path)
+    except BrokenPipeError:
+        raise  # no file breaks like that: it is standard output
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=path) from None
     finally:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
