@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
@@ -38,7 +39,8 @@ class Detector:
 
     Raises:
         LibraryError: if the library cannot be loaded here.
-        InputError: if the model does not say how to feed it and how to read its outputs.
+        InputError: if the model does not say how to feed it and how to read its outputs, or
+            ``score`` or ``max_iou`` does not fit.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Detector:
         if isinstance(model, InferenceSession):
             model = network_of(model)
         self.network = model
-        self.score = score
+        self.score = _least(score)
         self.classes = labels(model.metadata)
         self._prepare = Preprocessing.of(model.metadata)
         if max_iou is not None and not 0 < max_iou <= 1:
@@ -74,11 +76,12 @@ class Detector:
             The boxes, best first; corners in the picture's pixels, cut off at its edges.
 
         Raises:
-            InputError: if the picture cannot be read or is of another form.
+            InputError: if the picture cannot be read or is of another form, or ``score`` is NaN.
         """
+        least = self.score if score is None else _least(score)
         picture = pixels_of(image)
         x, placement = self.input_of(picture)
-        found = self._find(x, self.score if score is None else score)
+        found = self._find(x, least)
         height, width = picture.shape[:2]
         corners = placement.to_picture(found.corners)
         corners = np.clip(corners, 0, np.array([width, height] * 2, np.float32))
@@ -98,3 +101,10 @@ class Detector:
             return self._decode(self.network.run(x), score, self._max_iou)
         assert self.network.boxes is not None
         return self.network.boxes(x, score, self._max_iou)
+
+
+def _least(score: float) -> float:
+    """A least score; no score is as much as NaN, and nothing would ever be found."""
+    if math.isnan(score):
+        raise InputError("the least score of a box is a number, not nan")
+    return score
