@@ -20,7 +20,7 @@ import torch
 from bnnc.errors import InputError
 from bnnc.zoo.centernet import CenterNet, build, stride_of
 from bnnc.zoo.metadata import describe
-from bnnc.zoo.models import Model, specify
+from bnnc.zoo.models import LARGEST_INPUT, Model, specify
 from bnnc.zoo.notation import BinaryBlocks
 
 FORMAT = "bnnc checkpoint 1"
@@ -36,6 +36,7 @@ class Checkpoint:
         height, width: of its input.
         weights: its state for use, as ``state_dict`` gives it: averaged, with measured BatchNorms.
         training: all a run needs to go on, or nothing.
+        file: where it was read from, if it was.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Checkpoint:
     width: int
     weights: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
+    file: str | os.PathLike[str] | None = None
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -51,9 +53,15 @@ class Checkpoint:
         return describe(self.model.id, self.labels, stride_of(self.model))
 
     def network(self) -> CenterNet:
-        """The network with its weights, in inference mode."""
-        network = build(self.model, len(self.labels))
-        network.load_state_dict(self.weights)
+        """The network with its weights, in inference mode. Raises InputError where they do not
+        fit."""
+        try:
+            network = build(self.model, len(self.labels))
+            network.load_state_dict(self.weights)
+        except InputError as error:
+            raise error.at(file=self.file) from None
+        except (RuntimeError, TypeError, AttributeError) as error:  # torch says it in many lines
+            raise InputError("holds weights that do not fit its network", file=self.file) from error
         return network.eval()
 
 
@@ -104,6 +112,8 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read what :func:`save` wrote. Raises InputError where the file is missing, damaged or of
     another kind."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError("is not an ordinary file", file=path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -115,20 +125,33 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             "is no checkpoint of bnnc's training", file=path, hint="examples/train.py writes them"
         )
     try:
-        said = content["model"]
-        scales = said["scales"]
-        binary = BinaryBlocks(
-            None if scales is None else tuple(scales), said["probability"], said["seed"]
-        )
-        model = specify(
-            said["encoder"],
-            said["decoder"],
-            said["head"],
-            id=said["id"],
-            input=said["input"],
-            binary=binary,
-        )
-        names = ("labels", "height", "width", "weights", "training")
-        return Checkpoint(model, *(content[name] for name in names))
-    except (KeyError, TypeError) as error:
-        raise InputError("is an incomplete checkpoint", file=path) from error
+        return _checkpoint(content, path)
+    except InputError as error:
+        raise error.at(file=path) from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError("is an incomplete or damaged checkpoint", file=path) from error
+
+
+def _checkpoint(content: dict[str, Any], path: str | os.PathLike[str]) -> Checkpoint:
+    """What a file's content means. Raises all sorts of things where a part is missing or none."""
+    said = content["model"]
+    scales = said["scales"]
+    model = specify(
+        said["encoder"],
+        said["decoder"],
+        said["head"],
+        id=str(said["id"]),
+        input=int(said["input"]),
+        binary=BinaryBlocks(
+            None if scales is None else tuple(map(int, scales)),
+            float(said["probability"]),
+            int(said["seed"]),
+        ),
+    )
+    labels, height, width = list(content["labels"]), int(content["height"]), int(content["width"])
+    if not labels or not all(isinstance(label, str) for label in labels):
+        raise ValueError("labels are names")
+    if not 1 <= min(height, width) <= max(height, width) <= LARGEST_INPUT:
+        raise InputError(f"is of a network for {height} x {width} pixels")
+    training = dict(content["training"])
+    return Checkpoint(model, labels, height, width, content["weights"], training, path)

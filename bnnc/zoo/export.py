@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bnnc.errors import InputError
 from bnnc.zoo.metadata import describe, labels_for
-from bnnc.zoo.models import find
+from bnnc.zoo.models import LARGEST_INPUT, find
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bnnc.zoo.centernet import CenterNet
 
 OPSET = 18
-_LARGEST_INPUT = 8192
 
 
 def export(
@@ -53,8 +52,8 @@ def export(
     """
     spec = find(model_id)
     size = spec.input if input_size is None else input_size
-    if not 1 <= size <= _LARGEST_INPUT:
-        raise InputError(f"an input of {size} pixels", hint=f"use 1 to {_LARGEST_INPUT}")
+    if not 1 <= size <= LARGEST_INPUT:
+        raise InputError(f"an input of {size} pixels", hint=f"use 1 to {LARGEST_INPUT}")
     _require_packages()
     from bnnc.zoo.centernet import build
     from bnnc.zoo.settle import settle

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from bnnc.errors import InputError
 from bnnc.zoo.notation import ALL_BINARY, NONE_BINARY, BinaryBlocks, Decoder, Encoder, Head
 
+LARGEST_INPUT = 8192
+"""Pixels of a side, at most."""
+
 
 @dataclass(frozen=True)
 class Model:

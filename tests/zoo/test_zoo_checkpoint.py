@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,62 @@ def test_another_programs_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "x.pt")
     with pytest.raises(InputError, match="bnnc's training"):
         checkpoint.load(tmp_path / "x.pt")
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"x\.pt: is not an ordinary file"):
+        checkpoint.load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("labels", 5),
+        ("labels", []),
+        ("labels", [1, 2]),
+        ("labels", ["a"]),
+        ("height", -3),
+        ("width", 10**9),
+        ("width", "wide"),
+        ("weights", None),
+        ("weights", {}),
+        ("weights", {5: torch.zeros(1)}),
+        ("training", 5),
+        ("model", None),
+        ("model.encoder", 5),
+        ("model.encoder", "xx([1x8])"),
+        ("model.decoder", "tp2([8,8,8,8,8,8])"),
+        ("model.scales", 5),
+        ("model.scales", ["one"]),
+        ("model.probability", "likely"),
+        ("model.seed", [1]),
+        ("model.input", float("inf")),
+    ],
+)
+def test_a_damaged_part_is_told_by_the_files_name(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(held(), path)
+    content = torch.load(path, weights_only=True)
+    part = content["model"] if key.startswith("model.") else content
+    part[key.removeprefix("model.")] = value
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"x\.pt: .*") as told:
+        checkpoint.load(path).network()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("change", ["missing", "of another shape", "no tensor"])
+def test_weights_that_do_not_fit_are_told(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "x.pt"
+    saved = held()
+    name = next(iter(saved.weights))
+    saved.weights[name] = {"of another shape": torch.zeros(7), "no tensor": 5}.get(change)
+    if change == "missing":
+        del saved.weights[name]
+    checkpoint.save(saved, path)
+    with pytest.raises(InputError, match=r"x\.pt: holds weights that do not fit its network"):
+        checkpoint.load(path).network()
 
 
 def test_a_failed_write_leaves_the_old_file(
