@@ -88,6 +88,7 @@ def run(
 
     Raises:
         AssertionError: if a pass leaves an illegal graph.
+        InputError: if ``dump_dir`` cannot be written.
     """
     report = Report(options or PassOptions())
     behind_semantic = tuple(passes) == LOWERING

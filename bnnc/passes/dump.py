@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bnnc.errors import InputError
 from bnnc.ir.epilogue import Step, steps_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
@@ -25,6 +28,9 @@ def dump(graph: Graph, path: Path) -> None:
 
     Ops of bnnc's own, and any with steps, stand in the domain ``bnnc``; a constant of more than
     1024 elements is a node ``bnnc.Weights`` that says its type and range. The file cannot be run.
+
+    Raises:
+        InputError: if the file cannot be written; none is begun then.
     """
     import onnx
     from onnx import helper
@@ -45,8 +51,20 @@ def dump(graph: Graph, path: Path) -> None:
         opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("bnnc", 1)],
         producer_name="bnnc",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    _write(model.SerializeToString(deterministic=True), path)
+
+
+def _write(data: bytes, path: Path) -> None:
+    fresh = path.with_name(f".{os.urandom(8).hex()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=path) from None
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
 
 
 def _is_shown(node: Node) -> bool:

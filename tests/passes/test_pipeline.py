@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from nets import Net, apply, assert_close, drawn, feed, run
 from random_nets import random_net
 
+from bnnc.errors import InputError
 from bnnc.ir import interpreter
 from bnnc.ir.binary import PRODUCTS
 from bnnc.ir.graph import Graph, Node
-from bnnc.passes import LOWERING, SEMANTIC, Report
+from bnnc.passes import LOWERING, SEMANTIC, Report, dump_files
 from bnnc.passes import run as run_passes
 from bnnc.passes.resolve_sign_zero import resolve_sign_zero
 
@@ -147,6 +148,7 @@ def test_dumps_are_onnx_files_numbered_in_order(tmp_path: Path) -> None:
     run_passes(graph, SEMANTIC, dump_dir=tmp_path)
     run_passes(graph, LOWERING, dump_dir=tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(tmp_path.iterdir()) == dump_files(tmp_path)
     passes = [transform.__name__ for transform in (*SEMANTIC, *LOWERING)]
     assert names == [f"{i:02}_{name}.onnx" for i, name in enumerate(["import", *passes])]
     for path in tmp_path.iterdir():
@@ -162,6 +164,21 @@ def test_dumps_are_onnx_files_numbered_in_order(tmp_path: Path) -> None:
     conv = next(node for node in last.graph.node if node.op_type == "BinaryConv")
     (steps,) = [a.strings for a in conv.attribute if a.name == "steps"]
     assert [step.split()[0] for step in steps] == [b"relu", b"affine", b"add", b"store"]
+
+
+def test_a_dump_that_cannot_be_written_is_told_and_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        write(path, data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"00_import\.onnx: cannot be written: No space left"):
+        run_passes(residual_block(), SEMANTIC, dump_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_dumps_leave_large_weights_out(tmp_path: Path) -> None:
