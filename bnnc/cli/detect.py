@@ -89,8 +89,9 @@ def run(args: argparse.Namespace) -> int:
                 else:
                     job.picture(source, picture.result(), progress)
             except InputError as error:
-                job.failed += 1
-                progress.aside(f"bnnc: error: {error}", sys.stderr)
+                job.fail(error, progress)
+            except MemoryError:
+                job.fail(InputError("takes too much memory", file=source.title), progress)
     if not args.json and job.done + job.failed > 1:
         failed = f"; {job.failed} failed" if job.failed else ""
         print(f"{count_text(job.done, 'picture')}, {job.speed():.1f} a second{failed}")
@@ -111,6 +112,11 @@ class _Source:
     inside: Path
     is_video: bool
 
+    @property
+    def title(self) -> str:
+        """What users call it."""
+        return str(self.origin) if isinstance(self.origin, Path) else self.inside.name
+
 
 def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
     """What the arguments stand for, in their order.
@@ -123,7 +129,7 @@ def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
 
     for image in images:
         path = Path(image)
-        if path.is_dir():
+        if os.path.isdir(path):
             if output is not None and path.resolve() == output.resolve():
                 raise InputError("the drawn pictures need a folder of their own", file=output)
             empty = True
@@ -132,7 +138,7 @@ def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
                 yield _Source(found, found.relative_to(path), False)
             if empty:
                 raise InputError("holds no pictures", file=path)
-        elif image.isdecimal() and not path.exists():
+        elif image.isdecimal() and not os.path.exists(path):
             yield _Source(int(image), Path(f"camera{int(image)}"), True)
         else:
             yield _Source(path, Path(path.name), path.suffix.lower() in video.SUFFIXES)
@@ -173,10 +179,18 @@ class _Places:
         self._taken.add(os.path.realpath(path))
 
     def place(self, inside: Path, suffix: str) -> Path:
-        """A file in the output folder for a picture at ``inside`` its own folder."""
+        """A file in the output folder for a picture at ``inside`` its own folder.
+
+        Raises:
+            InputError: if its folder there cannot be made.
+        """
         assert self.output is not None
         folder = self.output / inside.parent
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot be made for {inside}: {error.strerror}"
+            raise InputError(reason, file=folder) from None
         number = 1
         while True:
             more = f"_{number}" if number > 1 else ""
@@ -221,7 +235,7 @@ class _Job:
             suffix = source.origin.suffix.lower()
             written = self.places.place(source.inside, suffix if suffix in _JPEG else ".png")
             write_image(draw(pixels, boxes), written)
-        self._tell(str(source.origin), pixels.shape, boxes, written, None, progress)
+        self._tell(source.title, pixels.shape, boxes, written, None, progress)
 
     def video(self, source: _Source, progress: Progress) -> None:
         """Find what is on a video's frames, and tell.
@@ -233,7 +247,7 @@ class _Job:
         from bnnc.detect.video import Video, VideoWriter
 
         video = Video(source.origin)
-        title = str(source.origin) if isinstance(source.origin, Path) else source.inside.name
+        title = source.title
         seen = 0
 
         def frames() -> Iterator[tuple[np.ndarray, Boxes]]:
@@ -247,6 +261,8 @@ class _Job:
             except KeyboardInterrupt:
                 if isinstance(source.origin, Path):
                     raise  # else it is how one ends a camera
+            if not seen:
+                raise InputError("holds no frame that can be read", file=title)
 
         if self.args.output is None:
             for frame, boxes in frames():
@@ -257,8 +273,11 @@ class _Job:
                 for frame, boxes in frames():
                     writer.write(draw(frame, boxes))
                     self._tell(title, frame.shape, boxes, written, seen, progress)
-        if not seen:
-            raise InputError("holds no frame that can be read", file=title)
+
+    def fail(self, error: InputError, progress: Progress) -> None:
+        """Tell why a picture or video, or the rest of one, is passed over."""
+        self.failed += 1
+        progress.aside(f"bnnc: error: {error}", sys.stderr)
 
     def _tell(
         self,
@@ -312,7 +331,7 @@ def write_image(pixels: np.ndarray, path: Path) -> None:
 
     image = Image.fromarray(pixels)
     with fresh_file(path) as fresh:
-        if path.suffix in _JPEG:
+        if path.suffix.lower() in _JPEG:
             image.save(fresh, "JPEG", quality=_QUALITY)
         else:
             image.save(fresh, "PNG", compress_level=3)

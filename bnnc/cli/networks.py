@@ -24,11 +24,12 @@ def network_for(path: Path, *, threads: int | None = None) -> Network:
     """
     from bnnc.detect.network import network_of
     from bnnc.runtime import load
+    from bnnc.runtime.elf import open_regular
     from bnnc.runtime.library import is_library
 
     if is_library(path):
         return network_of(load(path, threads=threads))
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         is_archive = file.read(len(_ARCHIVE)) == _ARCHIVE
     return _checkpoint(path, threads) if is_archive else _onnx(path, threads)
 

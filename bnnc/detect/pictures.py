@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bnnc.errors import InputError
+from bnnc.runtime.elf import open_regular
 
 SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .png .ppm .pgm .tif .tiff .webp .avif".split())
 """What a picture's name ends in, in any case, where pictures are looked for in a folder."""
@@ -26,7 +27,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd metadata
-            with Image.open(path) as picture:
+            with open_regular(path) as file, Image.open(file) as picture:
                 return _rgb(picture)
     except UnidentifiedImageError:
         raise InputError("is no picture that can be read", file=path) from None

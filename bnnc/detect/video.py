@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bnnc.errors import InputError
+from bnnc.runtime.elf import open_regular
 
 SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
 """What a video file's name ends in, in any case."""
@@ -34,8 +36,8 @@ class Video:
 
     def __init__(self, source: Path | int) -> None:
         self._cv2 = _opencv()
-        if isinstance(source, Path) and not os.access(source, os.R_OK):
-            raise InputError("cannot be read", file=source)
+        if isinstance(source, Path):
+            _check_readable(source)
         self.source = source
         self._capture = self._cv2.VideoCapture(source if isinstance(source, int) else str(source))
         if not self._capture.isOpened():
@@ -61,13 +63,16 @@ class VideoWriter:
     """Writes frames, uint8 [H, W, 3], RGB, all of one size, into an MP4 file.
 
     Raises:
-        InputError: if the file cannot be written; also when entered.
+        InputError: if OpenCV is not installed.
+        OSError: if the file cannot be written. OpenCV does not tell that a disk is full: it is
+            found out on leaving, where nothing else went wrong.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         self._cv2 = _opencv()
         self._path, self._rate = path, rate
         self._writer: Any = None
+        self._frames = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Add a frame."""
@@ -76,8 +81,9 @@ class VideoWriter:
             code = self._cv2.VideoWriter_fourcc(*"mp4v")
             self._writer = self._cv2.VideoWriter(str(self._path), code, self._rate, (width, height))
             if not self._writer.isOpened():
-                raise InputError("cannot be written as a video", file=self._path)
+                raise OSError(errno.EIO, "OpenCV makes no such video")
         self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+        self._frames += 1
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -88,8 +94,25 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if kind is None and self._written() != self._frames:
+            raise OSError(errno.EIO, "not every picture is in it; is the disk full?")
+
+    def _written(self) -> int:
+        """The frames that a reader of the file finds, 0 if it finds no video."""
+        capture = self._cv2.VideoCapture(str(self._path))
+        frames = int(capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+        return frames
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
 
 
 def _opencv() -> Any:

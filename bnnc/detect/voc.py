@@ -20,6 +20,7 @@ from xml.parsers import expat
 import numpy as np
 
 from bnnc.errors import InputError, printable
+from bnnc.runtime.elf import open_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", ".tif", ".tiff")
 _MAX_BYTES = 1 << 24
@@ -177,7 +178,7 @@ def _parsed(data: bytes) -> Element:
 
 def _bytes(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=path) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from bnnc.cli.detect import write_image
 
 
 @pytest.fixture
@@ -102,6 +105,66 @@ def test_what_cannot_be_read_is_told_and_passed_over(
     assert "none.jpg: cannot be read: No such file" in ran.err
 
 
+def test_what_cannot_be_drawn_is_told_and_passed_over(
+    bnnc, shapes_library: Path, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copy(folder / "a.jpg", folder / f"{'n' * 250}.jpg")
+    shutil.copy(folder / "a.jpg", folder / "z.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/below").touch()  # where the folder of that name belongs
+    ran = bnnc("detect", shapes_library, folder, "-o", tmp_path / "out", "--threads", 1)
+    assert ran.code == 1 and "2 pictures, " in ran.out and "; 2 failed" in ran.out
+    long, below = ran.err.splitlines()
+    assert "/nnnn" in long and "cannot be written: File name too long" in long
+    assert "out/below: cannot be made for below/b.png: File exists" in below
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"a_boxes.jpg", "z_boxes.jpg", "below"}
+
+
+def test_a_picture_that_takes_too_much_memory_is_told_and_passed_over(
+    bnnc, shapes_library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnnc.detect import pictures
+
+    read = pictures.read_picture
+
+    def large(path: str) -> np.ndarray:
+        if path.endswith("a.jpg"):
+            raise MemoryError
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read_picture", large)
+    ran = bnnc("detect", shapes_library, folder, "--threads", 1)
+    assert ran.code == 1 and "1 picture, " in ran.out and "b.png: " in ran.out
+    assert ran.err == f"bnnc: error: {folder / 'a.jpg'}: takes too much memory\n"
+
+
+def test_a_pipe_is_no_picture(bnnc, shapes_library: Path, folder: Path) -> None:
+    os.mkfifo(folder / "0.png")
+    ran = bnnc("detect", shapes_library, folder, "--threads", 1)
+    assert ran.code == 1 and "2 pictures, " in ran.out
+    assert "0.png: cannot be read: it is not an ordinary file" in ran.err
+
+
+def test_a_least_score_that_is_no_number_is_told(
+    bnnc, shapes_library: Path, folder: Path, shapes_voc: Path
+) -> None:
+    for command in (("detect", shapes_library, folder), ("eval", shapes_library, shapes_voc)):
+        ran = bnnc(*command, "--score", "nan")
+        assert ran.code == 1 and not ran.out
+        assert ran.err == "bnnc: error: the least score of a box is a number, not nan\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.JPG", "JPEG"), ("x.jpeg", "JPEG"), ("x.PNG", "PNG")]
+)
+def test_a_drawn_picture_is_of_the_kind_that_its_name_says(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    write_image(np.zeros((8, 8, 3), np.uint8), tmp_path / name)
+    assert Image.open(tmp_path / name).format == kind
+
+
 def test_a_folder_without_pictures_is_told(bnnc, shapes_library: Path, tmp_path: Path) -> None:
     ran = bnnc("detect", shapes_library, tmp_path)
     assert ran.code == 1 and f"{tmp_path}: holds no pictures" in ran.err
@@ -155,6 +218,34 @@ def test_a_damaged_video_is_told(bnnc, shapes_library: Path, clip: Path, tmp_pat
     clip.write_bytes(clip.read_bytes()[:200])
     ran = bnnc("detect", shapes_library, clip, "-o", tmp_path / "out")
     assert ran.code == 1 and "clip.mp4: " in ran.err and not list((tmp_path / "out").iterdir())
+
+
+def test_a_pipe_is_no_video(bnnc, shapes_library: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="needs OpenCV, the extra [video]")
+    os.mkfifo(tmp_path / "x.mp4")
+    ran = bnnc("detect", shapes_library, tmp_path / "x.mp4")
+    assert ran.code == 1 and "cannot be read: it is not an ordinary file" in ran.err
+
+
+@pytest.fixture
+def little_room() -> Iterator[None]:
+    """No file can be longer than 4 KiB, as on a disk that is full."""
+    resource = pytest.importorskip("resource", reason="needs POSIX's limits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_drawn_video_that_the_disk_does_not_hold_is_told(
+    bnnc, shapes_library: Path, clip: Path, tmp_path: Path, little_room: None
+) -> None:
+    (tmp_path / "out").mkdir()
+    before = tmp_path / "out/clip_boxes.mp4"
+    before.write_bytes(b"before")
+    ran = bnnc("detect", shapes_library, clip, "-o", tmp_path / "out", "--json")
+    assert ran.code == 1 and "clip_boxes.mp4: cannot be written: not every picture" in ran.err
+    assert before.read_bytes() == b"before" and list((tmp_path / "out").iterdir()) == [before]
 
 
 def test_a_camera_that_is_not_there_is_told(bnnc, shapes_library: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,17 @@ def test_a_missing_picture_or_annotation_is_told(tmp_path: Path) -> None:
         Voc(root, "test")[0]
     with pytest.raises(InputError, match=r"b\.xml: cannot be read: No such file"):
         Voc(root, "test")[1]
+
+
+def test_a_pipe_is_no_annotation_and_no_list(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"a": []})
+    (root / "Annotations/a.xml").unlink()
+    os.mkfifo(root / "Annotations/a.xml")
+    os.mkfifo(root / "ImageSets/Main/pipe.txt")
+    with pytest.raises(InputError, match=r"a\.xml: cannot be read: it is not an ordinary file"):
+        Voc(root, "test")[0]
+    with pytest.raises(InputError, match=r"pipe\.txt: cannot be read: it is not an ordinary"):
+        Voc(root, "pipe")
 
 
 def test_pascal_vocs_own_files_are_read(shared_data: Path) -> None:
