@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,6 +37,13 @@ def test_without_onnxruntime_the_error_says_how_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"not installed; pip install 'bnnc\[bench\]'"):
         bench.onnxruntime_session("x.onnx")
+
+
+def test_a_rival_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    os.mkfifo(tmp_path / "x.onnx")
+    with pytest.raises(InputError, match=r"x\.onnx: cannot be read: it is not an ordinary file"):
+        bench.onnxruntime_session(tmp_path / "x.onnx")
 
 
 def test_the_machine_is_told_in_one_line() -> None:
