@@ -8,6 +8,12 @@ from pathlib import Path
 from bnnc.errors import ToolchainError
 
 _INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
+_POSIX = """\
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif"""
+"""Asks for threads and signals where the compiler is told to keep to ISO C (``-std=c99``)."""
+
 _INTERFACE = (
     "abi_version",
     "model_json",
@@ -69,7 +75,7 @@ def single_file(model: str, prefix: str) -> str:
         prefix: what the public symbols start with.
     """
     banner, rest = _split_banner(model)
-    lines = [banner, "#define BNNC_INTERNAL static"]
+    lines = [banner, _POSIX, "#define BNNC_INTERNAL static"]
     if prefix != "bnnc":
         lines.append(f"#define BNNC_PREFIX {prefix}")
     seen: set[Path] = set()

@@ -89,6 +89,16 @@ def test_a_c_file_compiles_alone(whole_sources: Sources, tmp_path: Path) -> None
     np.testing.assert_array_equal(InferenceSession(library, threads=1)(X)[0], Y)
 
 
+@pytest.mark.parametrize("standard", ["c99", "c11", "gnu17"])
+def test_a_c_file_compiles_by_any_standard(
+    whole_sources: Sources, tmp_path: Path, standard: str
+) -> None:
+    build(whole_sources, tmp_path / "model.c", emit="c")
+    command = ["cc", f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "model.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_c_file_opens_with_the_models_banner(whole_sources: Sources, tmp_path: Path) -> None:
     build(whole_sources, tmp_path / "model.c", emit="c")
     assert (tmp_path / "model.c").read_text().startswith("/* A model that adds")
