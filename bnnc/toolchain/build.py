@@ -1,7 +1,8 @@
 """Building what the user asked for from a model's C text and weights.
 
-Large weights never pass the C compiler: an assembler file includes them as they are. Whatever is
-made is made beside its place and then renamed, so that a good file is never half overwritten.
+Large weights never pass the C compiler: an assembler file includes them as they are. Compilers
+work in a folder of their own; what they made is copied beside its place and then renamed, so that
+a good file is never half overwritten.
 """
 
 from __future__ import annotations
@@ -89,8 +90,7 @@ def build(
     output = Path(output)
     job = _Job(sources, output, resolve(target), prefix, cc)
     _check_place(output)
-    with _one_line_errors(output):
-        return EMITS[emit](job)
+    return EMITS[emit](job)
 
 
 @dataclass(frozen=True)
@@ -112,24 +112,25 @@ class _Job:
         (work / "weights.bin").write_bytes(self.sources.weights)
         symbol = f"{self.prefix}_weights"
         (work / "weights.s").write_text(_WEIGHTS.format(symbol=symbol))
-        for source, target in (("model.c", "model.o"), ("weights.s", "weights.o")):
-            flags = self.flags if source.endswith(".c") else []
-            compiler.run(
-                ["-c", *flags, "-o", target, source], doing=f"compiling {source}", cwd=work
-            )
-        runtime = runtime_objects(compiler, self.flags, work)
-        return [work / "model.o", work / "weights.o", *runtime]
+        model = _compile(compiler, self.flags, work / "model.c")
+        weights = _compile(compiler, [], work / "weights.s")
+        return [model, weights, *runtime_objects(compiler, self.flags, work)]
+
+
+def _compile(compiler: Compiler, flags: list[str], source: Path) -> Path:
+    made = source.with_suffix(".o")
+    arguments = ["-c", *flags, "-o", made.name, source.name]
+    compiler.run(arguments, makes=made, doing=f"compiling {source.name}")
+    return made
 
 
 def _shared_library(job: _Job) -> list[Path]:
     compiler = find(job.target, job.cc)
     with _work_folder() as work:
-        objects = job.objects(compiler, work)
-        with _beside(job.output) as fresh:
-            compiler.run(
-                [*LINK_FLAGS, "-o", fresh, *objects, *LIBRARIES], doing="linking the library"
-            )
-    return [job.output]
+        made = work / "model.so"
+        link: list[str | Path] = [*LINK_FLAGS, "-o", made, *job.objects(compiler, work), *LIBRARIES]
+        compiler.run(link, makes=made, doing="linking the library")
+        return [_copy(made, job.output)]
 
 
 def _extension(job: _Job) -> list[Path]:
@@ -144,14 +145,13 @@ def _extension(job: _Job) -> list[Path]:
         for name, text in pyext.sources(module).items():
             (work / name).write_text(text)
             flags = [*job.flags, *pyext.flags(module, name)]
-            arguments = ["-c", *flags, "-o", f"{name}.o", name]
-            compiler.run(arguments, doing=f"compiling the module's {name}", cwd=work)
-            objects.append(work / f"{name}.o")
-        with _beside(job.output) as fresh:
-            # Python's own symbols are found in the interpreter that imports the module.
-            link = [flag for flag in LINK_FLAGS if flag != "-Wl,-z,defs"]
-            compiler.run([*link, "-o", fresh, *objects, *LIBRARIES], doing="linking the module")
-    return [job.output]
+            objects.append(_compile(compiler, flags, work / name))
+        made = work / "module.so"
+        # Python's own symbols are found in the interpreter that imports the module.
+        link_flags = [flag for flag in LINK_FLAGS if flag != "-Wl,-z,defs"]
+        link: list[str | Path] = [*link_flags, "-o", made, *objects, *LIBRARIES]
+        compiler.run(link, makes=made, doing="linking the module")
+        return [_copy(made, job.output)]
 
 
 def _static_library(job: _Job) -> list[Path]:
@@ -159,11 +159,11 @@ def _static_library(job: _Job) -> list[Path]:
     archiver = _archiver(compiler)
     header = _header_path(job.output)
     with _work_folder() as work:
-        objects = job.objects(compiler, work)
-        archiver.run(["rcs", work / "model.a", *objects], doing="making the static library")
-        with _beside(job.output) as fresh:
-            shutil.copyfile(work / "model.a", fresh)
-    return [job.output, _write(header, runtime_sources.header(job.prefix))]
+        made = work / "model.a"
+        members: list[str | Path] = ["rcs", made, *job.objects(compiler, work)]
+        archiver.run(members, makes=made, doing="making the static library")
+        library = _copy(made, job.output)
+    return [library, _write(header, runtime_sources.header(job.prefix))]
 
 
 def _c_file(job: _Job) -> list[Path]:
@@ -203,12 +203,16 @@ def _header_path(output: Path) -> Path:
 
 
 def _check_place(output: Path) -> None:
-    if output.is_dir():
-        raise InputError("is a folder; name a file to write", file=output)
-    if output.exists() and not output.is_file():
-        raise InputError("is not an ordinary file", file=output)
-    if not output.parent.is_dir():
-        raise InputError("cannot be written: its folder does not exist", file=output)
+    """Tell what is wrong with the place of an output before anything is compiled for it."""
+    with _unwritable(output):
+        if output.is_dir():
+            raise InputError("is a folder; name a file to write", file=output)
+        if output.exists() and not output.is_file():
+            raise InputError("is not an ordinary file", file=output)
+        if not output.parent.is_dir():
+            raise InputError("cannot be written: its folder does not exist", file=output)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
 
 
 def _write(path: Path, text: str) -> Path:
@@ -217,28 +221,56 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
+def _copy(made: Path, output: Path) -> Path:
+    with _beside(output) as fresh:
+        # A library is executable, as its linker made it, for whom the user's umask lets it be.
+        fresh.touch(mode=made.stat().st_mode & 0o777)
+        shutil.copyfile(made, fresh)
+    return output
+
+
 @contextlib.contextmanager
 def _beside(output: Path) -> Iterator[Path]:
-    """A file to write in the folder of ``output``; it takes its place if all goes well."""
-    fresh = output.with_name(f".{output.name[:100]}.{os.getpid()}.new")
-    try:
+    """A file to write near ``output``; it takes its place if all goes well.
+
+    It lies in a folder of its own, where nobody else writes, and has the permissions of any new
+    file.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    with (
+        _unwritable(output),
+        tempfile.TemporaryDirectory(prefix=".bnnc-", dir=output.parent) as folder,
+    ):
+        fresh = Path(folder) / "new"
         yield fresh
         os.replace(fresh, output)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _work_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
-        yield Path(folder)
-
-
-@contextlib.contextmanager
-def _one_line_errors(output: Path) -> Iterator[None]:
+def _unwritable(output: Path) -> Iterator[None]:
     """Full disks and missing permissions in the user's terms."""
     try:
         yield
     except OSError as error:
-        place = error.filename if error.filename is not None else output
-        raise InputError(f"cannot be written: {error.strerror or error}", file=place) from None
+        why = error.strerror or error
+        raise InputError(f"cannot be written: {why}", file=output) from None
+
+
+@contextlib.contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder for compilers to work in.
+
+    Raises:
+        ToolchainError: if there is none, or no room in it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise ToolchainError(
+            f"cannot be compiled in: {error.strerror or error}",
+            file=tempfile.tempdir,
+            hint="name a folder with room in TMPDIR",
+        ) from None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +22,22 @@ from bnnc.errors import ToolchainError, printable
 from bnnc.toolchain.targets import Target
 
 _NONE = "install gcc or clang, or `pip install ziglang`, or name one with --cc"
+_PATIENCE = 60.0
+"""Seconds in which a compiler says what it is; one that hangs is none."""
+
+_GLANCE = 0.1
+"""Seconds between two looks at whether a call is given up."""
+
+_GRACE = 1.0
+"""Seconds in which a compiler that is stopped may clear away its own files."""
+
+_FAULT = re.compile(
+    "error:|undefined reference|cannot open|cannot find|final link failed", re.IGNORECASE
+)
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -37,21 +59,34 @@ class Compiler:
         """How a person would call it."""
         return shlex.join(self.command)
 
-    def run(self, arguments: Sequence[str | Path], *, doing: str, cwd: Path | None = None) -> None:
-        """Call it.
+    def run(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        makes: Path,
+        doing: str,
+        given_up: Callable[[], bool] = _never,
+    ) -> None:
+        """Call it, in the folder of the file that it makes.
 
         Args:
             arguments: what follows the command.
+            makes: the file that is there afterwards and is not before.
             doing: what it is asked to do, for the error: "compiling pool.c".
+            given_up: asked now and then whether nobody waits any more; the call is stopped then.
 
         Raises:
             ToolchainError: if it fails, with the first error it printed; ``details`` on the
-                exception holds all of it.
+                exception holds all of it. Also if it says that it succeeded and made nothing.
         """
-        code, text = _call([*self.command, *map(str, arguments)], cwd=cwd)
-        if code == 0:
+        code, text = _call([*self.command, *map(str, arguments)], makes.parent, given_up)
+        if code != 0:
+            fault = _first_error(code, text)
+        elif not makes.is_file() or makes.stat().st_size == 0:
+            fault = "it says it succeeded, but made nothing"
+        else:
             return
-        error = ToolchainError(f"{self.title} failed {doing}: {_first_error(code, text)}")
+        error = ToolchainError(f"{self.title} failed {doing}: {fault}")
         error.details = text
         raise error
 
@@ -82,9 +117,10 @@ def _asked_for(given: str, source: str, target: Target) -> Compiler:
         command = tuple(shlex.split(given))
     except ValueError:
         command = (given,)
-    if shutil.which(command[0]) is None:
+    program = _program(command[0])
+    if program is None:
         raise ToolchainError(f"{source} names {printable(given)!r}, which is not there", hint=_NONE)
-    compiler = _identify(command, target)
+    compiler = _identify((program, *command[1:]), target)
     if compiler is None:
         raise ToolchainError(
             f"{source} names {printable(given)!r}, which is no C compiler for {target.name}",
@@ -95,20 +131,34 @@ def _asked_for(given: str, source: str, target: Target) -> Compiler:
 
 def _candidates(target: Target) -> Iterator[tuple[str, ...]]:
     names = ("cc", "gcc", "clang") if target.is_native else (f"{target.triple}-gcc",)
-    for name in names:
-        if shutil.which(name):
-            yield (name,)
-    if not target.is_native and shutil.which("clang"):
-        yield ("clang", f"--target={target.triple}")
+    for program in filter(None, map(_program, names)):
+        yield (program,)
+    clang = _program("clang")
+    if not target.is_native and clang is not None:
+        yield (clang, f"--target={target.triple}")
+    zig = _program("zig")
     if importlib.util.find_spec("ziglang") is not None:
         yield (sys.executable, "-m", "ziglang", "cc")
-    elif shutil.which("zig"):
-        yield ("zig", "cc")
+    elif zig is not None:
+        yield (zig, "cc")
+
+
+def _program(name: str) -> str | None:
+    """What calls the program ``name`` from any folder; None if there is none."""
+    place = shutil.which(name)
+    if place is None:
+        return None
+    return name if os.path.isabs(place) else os.path.abspath(place)
 
 
 def _identify(command: tuple[str, ...], target: Target) -> Compiler | None:
     """What ``command`` is, or None if it is no working C compiler for ``target``."""
-    code, text = _call([*command, "--version"])
+    deadline = time.monotonic() + _PATIENCE
+
+    def given_up() -> bool:
+        return time.monotonic() > deadline
+
+    code, text = _call([*command, "--version"], None, given_up)
     version = text.strip().splitlines()[0].strip() if code == 0 and text.strip() else ""
     if not version:
         return None
@@ -116,36 +166,74 @@ def _identify(command: tuple[str, ...], target: Target) -> Compiler | None:
         # Without a target zig compiles for exactly this processor.
         full = (*command, "-target", target.zig, "-mcpu=baseline")
         return Compiler(full, "zig", version)
-    code, machine = _call([*command, "-dumpmachine"])
+    code, machine = _call([*command, "-dumpmachine"], None, given_up)
     family, _, _ = machine.strip().partition("-")
     if code != 0 or {"amd64": "x86_64", "arm64": "aarch64"}.get(family, family) != target.machine:
         return None
     return Compiler(command, "clang" if "clang" in version.lower() else "gcc", version)
 
 
-def _call(command: Sequence[str], cwd: Path | None = None) -> tuple[int, str]:
-    """Exit code and everything printed."""
-    environment = {**os.environ, "LC_ALL": "C"}
+def _call(
+    command: Sequence[str], cwd: Path | None, given_up: Callable[[], bool]
+) -> tuple[int, str]:
+    """Exit code and everything printed. An exception, as by Ctrl-C, stops the call.
+
+    A thread holds the compiler, because signals interrupt only the main one: no compiler is
+    started and then lost before it is known.
+    """
+    left = threading.Event()
+
+    def given_up_or_left() -> bool:
+        return left.is_set() or given_up()
+
+    with ThreadPoolExecutor(max_workers=1) as holder:
+        try:
+            return holder.submit(_held, command, cwd, given_up_or_left).result()
+        finally:
+            left.set()
+
+
+def _held(
+    command: Sequence[str], cwd: Path | None, given_up: Callable[[], bool]
+) -> tuple[int, str]:
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=environment,
+            env={**os.environ, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
+            start_new_session=True,  # a linker that its driver starts can be stopped with it
         )
     except OSError as error:
         return 127, str(error.strerror)
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+    with process:
+        while not given_up():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                printed, _ = process.communicate(timeout=_GLANCE)
+                return process.returncode, printed.decode("utf-8", "replace")
+        _stop(process)
+    return -signal.SIGTERM, ""
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the leader of a session and all it started: first so that they clear away their files,
+    then whatever they do."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(_GRACE)
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _first_error(code: int, text: str) -> str:
     if code < 0:
         return f"it was stopped by signal {-code}, as when memory runs out"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for line in lines:
-        if "error:" in line.lower() or "undefined reference" in line:
+    # collect2, between gcc and the linker, only repeats that the linker failed.
+    told = [line for line in lines if not line.startswith("collect2: ")] or lines
+    for line in told:
+        if _FAULT.search(line) and "warning:" not in line:
             return printable(line, 200)
-    return printable(lines[0], 200) if lines else f"exit code {code}, without a word"
+    return printable(told[0], 200) if told else f"exit code {code}, without a word"

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,14 +72,24 @@ def runtime_objects(compiler: Compiler, flags: Sequence[str], scratch: Path) -> 
 
 def _compile_all(
     compiler: Compiler, flags: Sequence[str], units: Sequence[Path], work: Path
-) -> None:
-    def compile_one(unit: Path) -> None:
-        target = work / f"{unit.stem}.o"
-        compiler.run(["-c", *flags, "-o", target, unit], doing=f"compiling {unit.name}")
+) -> list[Path]:
+    given_up = threading.Event()
+
+    def compile_one(unit: Path) -> Path:
+        made = work / f"{unit.stem}.o"
+        compiler.run(
+            ["-c", *flags, "-o", made, unit],
+            makes=made,
+            doing=f"compiling {unit.name}",
+            given_up=given_up.is_set,
+        )
+        return made
 
     with ThreadPoolExecutor(max_workers=_processors()) as workers:
-        for _ in workers.map(compile_one, units):
-            pass
+        try:
+            return list(workers.map(compile_one, units))
+        finally:
+            given_up.set()  # Ctrl-C reaches this thread only; one that fails ends the others too
 
 
 def _processors() -> int:

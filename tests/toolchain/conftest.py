@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import stat
 import struct
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -94,6 +100,31 @@ def without_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(runtime_sources.folder(), root)
     (root / "kernels" / "all.inl").write_text(EMPTY_TABLE)
     return root
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """A block that is interrupted as soon as a program holds ``tmp_path / "held"`` open for
+    writing, and that must leave none which still does."""
+    held = tmp_path / "held"
+    os.mkfifo(held)
+
+    def interrupt() -> None:
+        with held.open("rb") as pipe:
+            os.kill(os.getpid(), signal.SIGINT)
+            pipe.read()  # ends with the last program that holds it
+
+    @contextlib.contextmanager
+    def block() -> Iterator[None]:
+        thread = threading.Thread(target=interrupt, daemon=True)
+        before = time.monotonic()
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        thread.join(10)
+        assert not thread.is_alive() and time.monotonic() - before < 10
+
+    return block
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +212,45 @@ def test_an_extension_module_can_also_be_loaded(sources: Sources, tmp_path: Path
     np.testing.assert_array_equal(InferenceSession(tmp_path / "adder.so", threads=1)(X)[0], Y)
 
 
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002], indirect=True, ids=oct)
+@pytest.mark.parametrize("emit", ["so", "a", "c"])
+def test_what_is_made_has_the_permissions_of_any_new_file(
+    sources: Sources, whole_sources: Sources, tmp_path: Path, emit: str, umask: int
+) -> None:
+    model = whole_sources if emit == "c" else sources
+    for path in build(model, tmp_path / f"model.{emit}", emit=emit):
+        full = 0o777 if path.suffix == ".so" else 0o666
+        assert stat.S_IMODE(path.stat().st_mode) == full & ~umask
+
+
+@pytest.mark.parametrize("name", ["模型" * 40 + ".so", "x" * 252 + ".so"], ids=["wide", "long"])
+def test_a_name_may_be_as_long_as_the_system_lets_it(
+    sources: Sources, tmp_path: Path, name: str
+) -> None:
+    build(sources, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_builds_of_one_output_at_the_same_time_all_succeed(
+    whole_sources: Sources, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.c"
+
+    def make(_: int) -> None:
+        build(whole_sources, path, emit="c")
+
+    with ThreadPoolExecutor(6) as workers:
+        list(workers.map(make, range(30)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.c", "model.h"]
+
+
 # ---- what goes wrong --------------------------------------------------------------------------
 
 
@@ -264,6 +305,48 @@ def test_a_folder_without_permission_is_told(
         build(whole_sources, tmp_path / "model.c", emit="c")
 
 
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_compiled(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", "a name nobody knows")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError) as caught:
+        build(sources, tmp_path / "model.so", cc="no-such-cc")
+    assert str(caught.value) == f"{tmp_path / 'model.so'}: cannot be written: Permission denied"
+
+
+def test_a_name_too_long_is_told(sources: Sources, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        build(sources, tmp_path / ("x" * 300 + ".so"), cc="no-such-cc")
+
+
+@pytest.mark.parametrize("emit", ["so", "a"])
+def test_a_disk_full_in_the_end_is_told_with_the_output(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emit: str
+) -> None:
+    def fail(made: Path, fresh: Path) -> None:
+        raise OSError(28, "No space left on device", made, None, fresh)
+
+    build(sources, tmp_path / f"good.{emit}", emit=emit)  # the runtime is in the cache now
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    path = tmp_path / "out" / f"model.{emit}"
+    with pytest.raises(InputError) as caught:
+        build(sources, path, emit=emit)
+    assert str(caught.value) == f"{path}: cannot be written: No space left on device"
+    assert not list(path.parent.iterdir())
+
+
+def test_a_folder_for_compilers_that_is_missing_is_told(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ToolchainError, match=r"none: cannot be compiled in: .*; name .* TMPDIR"):
+        build(sources, tmp_path / "model.so")
+
+
 def test_a_full_disk_is_told(
     whole_sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +386,17 @@ def test_a_failed_build_leaves_the_old_file(sources: Sources, tmp_path: Path) ->
         )
     assert path.read_bytes() == good
     assert [p.name for p in tmp_path.iterdir()] == ["model.so"]
+
+
+def test_a_linker_that_makes_an_empty_library_leaves_the_old_file(
+    sources: Sources, tmp_path: Path, make_program: MakeProgram
+) -> None:
+    cc = make_program("cc", 'case "$*" in *-shared*) : > model.so;; *) exec cc "$@";; esac')
+    path = tmp_path / "good.so"
+    path.write_bytes(b"good")
+    with pytest.raises(ToolchainError, match=r"failed linking the library: .*made nothing"):
+        build(sources, path, cc=str(cc))
+    assert path.read_bytes() == b"good"
 
 
 def test_a_killed_compiler_is_told(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from bnnc.errors import ToolchainError
-from bnnc.toolchain import TARGETS, find, resolve
+from bnnc.toolchain import TARGETS, Compiler, compilers, find, resolve
 
 MakeProgram = Callable[[str, str], Path]
 FAKE = 'case "$*" in *--version) echo "{version}";; *-dumpmachine) echo {machine};; esac'
@@ -79,6 +80,77 @@ def test_a_program_that_is_no_compiler_is_told(make_program: MakeProgram) -> Non
     program = make_program("cc", "exit 1")
     with pytest.raises(ToolchainError, match="which is no C compiler for"):
         find(resolve("native"), str(program))
+
+
+@pytest.mark.parametrize("given", ["./tools/mine", "tools/mine -O1", "mine"])
+def test_a_compiler_near_by_can_be_called_from_any_folder(
+    given: str, tmp_path: Path, make_program: MakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tools").mkdir()
+    program = fake(make_program, "tools/mine", "gcc 13")
+    monkeypatch.setenv("PATH", "tools")
+    monkeypatch.chdir(tmp_path)
+    assert find(resolve("native"), given).command[0] == str(program)
+
+
+def test_a_compiler_that_hangs_is_none(
+    make_program: MakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilers, "_PATIENCE", 0.2)
+    program = make_program("cc", "sleep 60 & wait")
+    with pytest.raises(ToolchainError, match="which is no C compiler for"):
+        find(resolve("native"), str(program))
+
+
+def test_what_a_compiler_started_is_stopped_with_it(
+    interrupted: Callable[[], AbstractContextManager[None]],
+    tmp_path: Path,
+    make_program: MakeProgram,
+) -> None:
+    driver = make_program("cc", "sleep 60 > held & wait")
+    with interrupted():
+        Compiler((str(driver),), "gcc", "1").run([], makes=tmp_path / "a.so", doing="linking")
+
+
+def test_a_compiler_that_ignores_being_told_to_end_is_ended(
+    interrupted: Callable[[], AbstractContextManager[None]],
+    tmp_path: Path,
+    make_program: MakeProgram,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compilers, "_GRACE", 0.2)
+    driver = make_program("cc", "trap '' TERM; exec > held; while :; do sleep 1; done")
+    with interrupted():
+        Compiler((str(driver),), "gcc", "1").run([], makes=tmp_path / "a.so", doing="linking")
+
+
+@pytest.mark.parametrize("text", [":", ": > made.o"])
+def test_a_compiler_that_succeeds_and_makes_nothing_has_failed(
+    text: str, tmp_path: Path, make_program: MakeProgram
+) -> None:
+    compiler = Compiler((str(make_program("cc", text)),), "gcc", "1")
+    with pytest.raises(ToolchainError, match=r"failed compiling a\.c: .*made nothing"):
+        compiler.run([], makes=tmp_path / "made.o", doing="compiling a.c")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "/usr/bin/ld: cannot open output file x.so: Read-only file system",
+        "/usr/bin/ld: final link failed: No space left on device",
+        "/usr/bin/ld: cannot find -lm: No such file or directory",
+    ],
+)
+def test_the_linkers_reason_is_told(fault: str, tmp_path: Path, make_program: MakeProgram) -> None:
+    warning = "/usr/bin/ld: warning: a.o: an error: of no matter"
+    program = make_program(
+        "cc",
+        f"echo '{warning}'; echo '{fault}'; echo 'collect2: error: ld returned 1 exit status'\n"
+        "exit 1",
+    )
+    with pytest.raises(ToolchainError) as caught:
+        Compiler((str(program),), "gcc", "1").run([], makes=tmp_path / "x.so", doing="linking")
+    assert str(caught.value).endswith(f"failed linking: {fault}")
 
 
 def test_a_compiler_for_another_machine_is_passed_over(

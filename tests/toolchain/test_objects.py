@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from bnnc.errors import ToolchainError
 from bnnc.toolchain import Compiler, find, objects, resolve, runtime_sources
+
+MakeProgram = Callable[[str, str], Path]
 
 
 @pytest.fixture
@@ -91,6 +95,26 @@ def test_a_damaged_cache_is_repaired(runtime: Path, tmp_path: Path) -> None:
     assert made[0].is_file()
 
 
+def test_what_an_interruption_finds_compiling_is_stopped(
+    interrupted: Callable[[], AbstractContextManager[None]],
+    runtime: Path,
+    tmp_path: Path,
+    make_program: MakeProgram,
+) -> None:
+    compiler = Compiler((str(make_program("cc", f"sleep 60 > {tmp_path}/held")),), "gcc", "1")
+    with interrupted():
+        objects.runtime_objects(compiler, [], tmp_path)
+
+
+def test_objects_that_hold_nothing_are_not_kept(
+    runtime: Path, tmp_path: Path, make_program: MakeProgram
+) -> None:
+    compiler = Compiler((str(make_program("cc", ": > pool.o; : > portable.o")),), "gcc", "1")
+    with pytest.raises(ToolchainError, match="made nothing"):
+        objects.runtime_objects(compiler, [], tmp_path)
+    assert not list((tmp_path / "cache").rglob("*.o"))
+
+
 def test_a_failure_leaves_nothing_behind(runtime: Path, tmp_path: Path) -> None:
     (runtime / "pool.c").write_text("nonsense\n")
     with pytest.raises(ToolchainError, match=r"failed compiling pool\.c"):
@@ -131,5 +155,5 @@ def test_a_damaged_installation_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_compiler_that_vanishes_is_told(tmp_path: Path) -> None:
     compiler = Compiler((str(tmp_path / "gone"),), "gcc", "1")
     with pytest.raises(ToolchainError, match="No such file or directory"):
-        compiler.run(["-c"], doing="compiling pool.c")
+        compiler.run(["-c"], makes=tmp_path / "pool.o", doing="compiling pool.c")
     assert shutil.which("gone") is None
