@@ -1,13 +1,15 @@
 """The C runtime as object files, compiled once and kept in the user's cache.
 
 The key is everything that an object depends on: the compiler, its flags, and the content of the
-runtime's files. Objects appear by rename, so two builds at the same time do no harm.
+runtime's files. Objects appear by rename and are never taken away from a build that uses them, so
+builds at the same time do no harm; a set that was damaged is compiled anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -24,8 +26,13 @@ from bnnc.toolchain.compilers import Compiler
 _KEPT = 12
 """Sets of objects kept; older ones go when a new one comes."""
 
+_SIZES = "sizes.json"
+"""In each set: how many bytes each object has. It comes last, so a set without it is unfinished,
+and one that it does not fit is damaged."""
+
 _UNFINISHED = "new-"
-"""What folders of sets being made begin with; one that is a day old belongs to a killed build."""
+"""What folders that objects are copied into begin with; one that is a day old belongs to a killed
+build."""
 
 _DAY = 24 * 3600
 
@@ -36,38 +43,27 @@ def runtime_objects(compiler: Compiler, flags: Sequence[str], scratch: Path) -> 
     Args:
         compiler: the compiler.
         flags: what it is called with.
-        scratch: a folder to work in where the cache cannot be written.
+        scratch: a folder to compile in.
 
     Raises:
         ToolchainError: if a file does not compile.
     """
     units = runtime_sources.units()
-    key = _key(compiler, flags)
     cache = _cache_folder()
-    home = cache / key if cache is not None else None
-    if home is not None and home.is_dir():
-        with contextlib.suppress(OSError):
-            os.utime(home)
-        objects = [home / f"{unit.stem}.o" for unit in units]
-        if all(path.is_file() for path in objects):
-            return objects
-    with contextlib.ExitStack() as stack:
-        if home is not None:
-            temporary = tempfile.TemporaryDirectory(
-                prefix=_UNFINISHED, dir=cache, ignore_cleanup_errors=True
-            )
-            work = Path(stack.enter_context(temporary))
-        else:
-            work = scratch / "runtime"
-            work.mkdir()
-        _compile_all(compiler, flags, units, work)
-        if home is None:
-            return [work / f"{unit.stem}.o" for unit in units]
-        shutil.rmtree(home, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another build was quicker: its objects are as good
-            os.rename(work, home)
-        _forget_old(home)
-    return [home / f"{unit.stem}.o" for unit in units]
+    home = None if cache is None else cache / _key(compiler, flags)
+    if home is not None:
+        kept = [home / f"{unit.stem}.o" for unit in units]
+        if _is_whole(home, kept):
+            with contextlib.suppress(OSError):
+                os.utime(home)
+            return kept
+    work = Path(tempfile.mkdtemp(prefix="runtime-", dir=scratch))
+    objects = _compile_all(compiler, flags, units, work)
+    if home is not None:
+        with contextlib.suppress(OSError):  # as where the disk is full: not kept, then
+            _keep(objects, home)
+            _forget_old(home)
+    return objects
 
 
 def _compile_all(
@@ -92,6 +88,35 @@ def _compile_all(
             given_up.set()  # Ctrl-C reaches this thread only; one that fails ends the others too
 
 
+def _is_whole(home: Path, kept: Sequence[Path]) -> bool:
+    try:
+        return bool(json.loads((home / _SIZES).read_text()) == _sizes(kept))
+    except (OSError, ValueError):
+        return False
+
+
+def _sizes(objects: Sequence[Path]) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in objects}
+
+
+def _keep(objects: Sequence[Path], home: Path) -> None:
+    """Copy objects into the cache. Each takes its place whole, and no set is removed for another:
+    builds that link the objects of ``home`` meanwhile find all of them.
+
+    Raises:
+        OSError: if there is no room for them.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=_UNFINISHED, dir=home.parent, ignore_cleanup_errors=True
+    ) as folder:
+        for path in objects:
+            shutil.copyfile(path, Path(folder) / path.name)
+        (Path(folder) / _SIZES).write_text(json.dumps(_sizes(objects)))
+        home.mkdir(mode=0o700, exist_ok=True)
+        for name in (*(path.name for path in objects), _SIZES):
+            os.replace(Path(folder) / name, home / name)
+
+
 def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -111,16 +136,16 @@ def _key(compiler: Compiler, flags: Sequence[str]) -> str:
 
 
 def _cache_folder() -> Path | None:
-    """The folder for objects, made if need be; None where nothing can be written."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    if not base:
+    """The folder for objects, made if need be; None where there is none and none can be made."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the specification has it that such a one does not count
         home = os.path.expanduser("~")
         base = os.path.join(home, "Library/Caches" if sys.platform == "darwin" else ".cache")
     path = Path(base) / "bnnc" / "objects"
+    if not path.is_absolute():  # a user without an entry in the list of users has no home
+        return None
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
     except OSError:
         return None
     return path

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -47,6 +50,10 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
+def contents(paths: list[Path]) -> list[bytes]:
+    return [path.read_bytes() for path in paths]
+
+
 def test_every_file_is_compiled(runtime: Path, tmp_path: Path) -> None:
     made = objects.runtime_objects(find(resolve("native")), ["-O1"], tmp_path)
     assert names(made) == ["portable.o", "pool.o"]
@@ -57,13 +64,13 @@ def test_what_is_compiled_is_kept(runtime: Path, tmp_path: Path) -> None:
     compiler = Counting()
     first = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
     second = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
-    assert first == second and compiler.calls == 2
+    assert contents(first) == contents(second) and compiler.calls == 2
 
 
 @pytest.mark.parametrize("change", ["flags", "version", "content", "header"])
 def test_a_change_compiles_anew(runtime: Path, tmp_path: Path, change: str) -> None:
     compiler = Counting()
-    first = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
+    objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
     flags = ["-O0"] if change == "flags" else ["-O1"]
     if change == "version":
         compiler.version = "a new one"
@@ -71,8 +78,8 @@ def test_a_change_compiles_anew(runtime: Path, tmp_path: Path, change: str) -> N
         (runtime / "pool.c").write_text("int three(void) { return 3; }\n")
     if change == "header":
         (runtime / "kernel.h").write_text("int one(void); /* or so */\n")
-    second = objects.runtime_objects(compiler, flags, tmp_path)  # type: ignore[arg-type]
-    assert compiler.calls == 4 and first[0].parent != second[0].parent
+    objects.runtime_objects(compiler, flags, tmp_path)  # type: ignore[arg-type]
+    assert compiler.calls == 4
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -87,12 +94,88 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert all(path.is_relative_to(scratch) and path.is_file() for path in made)
 
 
-def test_a_damaged_cache_is_repaired(runtime: Path, tmp_path: Path) -> None:
+def test_a_cache_without_room_is_done_without(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    made = objects.runtime_objects(find(resolve("native")), ["-O1"], tmp_path)
+    assert all(path.stat().st_size for path in made)
+    assert not list((tmp_path / "cache" / "bnnc" / "objects").iterdir())
+
+
+def test_without_a_home_nothing_is_kept(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, scratch = tmp_path / "here", tmp_path / "scratch"
+    here.mkdir(), scratch.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user without entry
+    made = objects.runtime_objects(find(resolve("native")), ["-O1"], scratch)
+    assert all(path.is_relative_to(scratch) for path in made)
+    assert not list(here.iterdir())
+
+
+def test_a_cache_whose_place_depends_on_the_current_folder_does_not_count(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir(), home.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(home))
+    objects.runtime_objects(find(resolve("native")), ["-O1"], tmp_path)
+    assert not list(here.iterdir()) and list(home.rglob("pool.o"))
+
+
+@pytest.mark.parametrize("damaged", ["pool.o", "portable.o", "sizes.json"])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: os.truncate(path, 0)], ids=["gone", "emptied"]
+)
+def test_a_damaged_cache_is_repaired(
+    runtime: Path, tmp_path: Path, damaged: str, damage: Callable[[Path], None]
+) -> None:
+    compiler = Counting()
+    good = contents(objects.runtime_objects(compiler, ["-O1"], tmp_path))  # type: ignore[arg-type]
+    damage(*(tmp_path / "cache").rglob(damaged))
+    for _ in range(2):
+        made = objects.runtime_objects(compiler, ["-O1"], tmp_path)  # type: ignore[arg-type]
+        assert contents(made) == good
+    assert compiler.calls == 4
+
+
+def test_builds_at_the_same_time_do_not_take_objects_from_each_other(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds, rounds = 4, 10
     compiler = find(resolve("native"))
-    made = objects.runtime_objects(compiler, ["-O1"], tmp_path)
-    made[0].unlink()
-    assert objects.runtime_objects(compiler, ["-O1"], tmp_path) == made
-    assert made[0].is_file()
+    good = contents(objects.runtime_objects(compiler, ["-O1"], tmp_path))
+    compiled = threading.Barrier(builds)
+
+    class Copying:
+        """A compiler that has done its work before, and waits for those of the other builds."""
+
+        command, version = compiler.command, compiler.version
+
+        def run(self, arguments: list[object], *, makes: Path, **_: object) -> None:
+            makes.write_bytes(good[["portable.o", "pool.o"].index(makes.name)])
+            if makes.name == "pool.o":
+                compiled.wait(10)
+
+    def build(number: int) -> None:
+        flags = [f"-DROUND={number}"]
+        objects.runtime_objects(Copying(), flags, tmp_path)  # type: ignore[arg-type]
+        # From here on the objects are in the cache, and others are still putting theirs there.
+        for _ in range(20):
+            kept = objects.runtime_objects(compiler, flags, tmp_path)
+            assert kept[0].is_relative_to(tmp_path / "cache") and contents(kept) == good
+
+    with ThreadPoolExecutor(builds) as workers:
+        for number in range(rounds):
+            list(workers.map(build, [number] * builds))
 
 
 def test_what_an_interruption_finds_compiling_is_stopped(
@@ -125,9 +208,10 @@ def test_a_failure_leaves_nothing_behind(runtime: Path, tmp_path: Path) -> None:
 def test_old_objects_are_forgotten(runtime: Path, tmp_path: Path) -> None:
     compiler = find(resolve("native"))
     for number in range(objects._KEPT + 3):
-        made = objects.runtime_objects(compiler, [f"-DNUMBER={number}"], tmp_path)
+        objects.runtime_objects(compiler, [f"-DNUMBER={number}"], tmp_path)
+    latest, *_ = objects.runtime_objects(compiler, [f"-DNUMBER={number}"], tmp_path)
     kept = list((tmp_path / "cache" / "bnnc" / "objects").iterdir())
-    assert len(kept) == objects._KEPT and made[0].parent in kept
+    assert len(kept) == objects._KEPT and latest.parent in kept
 
 
 def test_the_runtime_of_this_installation_is_found() -> None:
