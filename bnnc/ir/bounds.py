@@ -35,6 +35,7 @@ UNKNOWN = Real()
 _MONOTONE = (
     *("Sigmoid", "HardSigmoid", "Tanh", "Exp", "Log", "Sqrt", "Neg", "Erf"),
     *("Softplus", "Softsign", "Floor", "Ceil", "Round", "Cast", "Add", "Sub", "Mul"),
+    *("Sign", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
 )
 """Ops that are monotone in each operand, in whichever direction: their extremes lie at corners."""
 
@@ -166,6 +167,10 @@ def _ends(node: Node, known: Sequence[Real]) -> Real:
         return Real(pick(real.low for real in known), pick(real.high for real in known))
     if name == "Where":
         return hull(known[1:])
+    if name == "Equal":
+        return Real(0, 0 if _apart(*known) else 1)
+    if name == "Cast" and node.output.dtype is DType.BOOL:
+        return Real(1 if _apart(first, Real(0, 0)) else 0, 1)
     if name == "Mod" and not node.attrs["fmod"] and all(real.whole for real in known):
         divisor = known[1]
         return Real(0, divisor.high - 1) if divisor.low == divisor.high > 0 else UNKNOWN
@@ -175,6 +180,11 @@ def _ends(node: Node, known: Sequence[Real]) -> Real:
     if name not in _MONOTONE and not divides:
         return UNKNOWN
     return _at_corners(node, known)
+
+
+def _apart(one: Real, other: Real) -> bool:
+    """Whether no number lies in both."""
+    return one.high < other.low or other.high < one.low
 
 
 def _divisor(node: Node) -> float | None:
@@ -207,7 +217,8 @@ def _at_corners(node: Node, known: Sequence[Real]) -> Real:
     kinds = [value.dtype for value in node.inputs if value is not None]
     target = node.output.dtype
     ends = [end for real in known for end in (real.low, real.high)]
-    if not all(kind.is_float for kind in (*kinds, target)):
+    decides = target is DType.BOOL
+    if not (all(kind.is_float for kind in kinds) and (target.is_float or decides)):
         # Integers wrap around and know no infinity.
         if math.inf in map(abs, ends):
             return UNKNOWN

@@ -10,6 +10,10 @@ numpy meaning. So Sign, Sign(Sign(x) + 0.1), Where(x >= 0, 1, -1), comparison an
 forms, Clip or BatchNormalization of a sign all come out two-valued, and no form is named anywhere.
 Ops that move elements keep the set of values. Everything else is :class:`Real`, with bounds where
 they are easily known; integers, and halves and quarters, between near bounds are few values again.
+
+What has one value in some states and many in others is real too, but in :class:`Pieces`: where x
+is below c, x itself is a number below c. So Where(x >= 0, 1, x) is 1 or negative, and few values
+as soon as what is negative is replaced, or compared with 0.
 """
 
 from __future__ import annotations
@@ -83,6 +87,23 @@ class Finite:
         return sets.merge(numbers) if numbers else None
 
 
+State = np.ndarray | Real | None
+"""One value, as in :class:`Finite`; or any between bounds; or, where it is None, none at all."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pieces(Real):
+    """Many values, but one in some states of a root.
+
+    Attributes:
+        root: what decides.
+        states: what there is in each state.
+    """
+
+    root: Root
+    states: tuple[State, ...]
+
+
 Domain = Exact | Real | Finite
 
 
@@ -154,38 +175,107 @@ class Domains:
         self._budget -= node.output.type.bytes
         return Exact(self._compute(node, arrays)) if self._budget >= 0 else UNKNOWN
 
-    def _compute(self, node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _meant(self, node: Node) -> Node:
+        """``node``; a Sign with its zero settled."""
         settled = self._sign_zero and node not in self._means_zero
         if settled and node.op.name == "Sign" and node.attrs["zero"] == 0:
-            attrs = {"zero": self._sign_zero}
-            node = Node(node.op, node.name, attrs, node.serial)
+            meant = Node(node.op, node.name, {"zero": self._sign_zero}, node.serial)
+            meant.inputs, meant.outputs = node.inputs, node.outputs
+            return meant
+        return node
+
+    def _compute(self, node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        node = self._meant(node)
         (result,) = node.op.compute(node, arrays)
         return result
 
     def _elementwise(self, node: Node, domains: Sequence[Domain]) -> Domain:
         if any(isinstance(d, Real) for d in domains):
             return self._of_reals(node, domains)
-        operands = [_states(d) for d in domains]
         roots = [d.root for d in domains if isinstance(d, Finite)]
-        if all(root.same(roots[0]) for root in roots):
-            count = max(len(states) for states in operands)
-            columns = [s * count if len(s) == 1 else s for s in operands]
-            states = tuple(self._state(node, column) for column in zip(*columns))
-            return Finite(roots[0], states)
+        for root in roots:
+            if all(_depends(d, root) for d in domains):
+                return self._by_state(node, domains, root) or UNKNOWN
         # Unrelated operands: any value of one may meet any value of another.
         each = [_levels(d) for d in domains]
         known = [levels for levels in each if levels is not None]
         if len(known) < len(each) or math.prod(map(len, known)) > sets.LIMIT**2:
             return UNKNOWN
         found = [self._state(node, column) for column in itertools.product(*known)]
-        return _members(node.output, [state for state in found if state is not None])
+        return _members(node.output, _numbers(found))
 
-    def _state(self, node: Node, column: Sequence[np.ndarray | None]) -> np.ndarray | None:
-        arrays = [array for array in column if array is not None]
-        if len(arrays) < len(column):
+    def _by_state(
+        self, node: Node, domains: Sequence[Domain], root: Root
+    ) -> Finite | Pieces | None:
+        """What there is in each state of ``root``; None if it is many values in all of them."""
+        values = [value for value in node.inputs if value is not None]
+        operands = [_states(value, d, root) for value, d in zip(values, domains)]
+        count = max(len(states) for states in operands)
+        columns = [s * count if len(s) == 1 else s for s in operands]
+        states = tuple(self._state(node, column) for column in zip(*columns))
+        sides = states if root.at is None else states[:NAN]
+        if not any(isinstance(side, Real) for side in sides):
+            # Many values where it is NaN are none: that is no number anyway.
+            return Finite(root, tuple(None if isinstance(s, Real) else s for s in states))
+        if not _numbers(sides):
             return None
-        if node.op.name == "BatchNormalization":
-            arrays[0] = sets.aligned(arrays[0][None], len(node.output.shape))[0]
+        real = bounds(self._meant(node), [_interval(d) for d in domains])
+        return Pieces(real.low, real.high, real.step, root=root, states=states)
+
+    def _state(self, node: Node, column: Sequence[State]) -> State:
+        if any(state is None for state in column):
+            return None
+        arrays = _numbers(column)
+        if len(arrays) == len(column):
+            if node.op.name == "BatchNormalization":
+                arrays[0] = sets.aligned(arrays[0][None], len(node.output.shape))[0]
+            return sets.compress(self._compute(node, arrays))
+        if node.op.name == "Where" and arrays and arrays[0] is column[0] and _uniform(arrays[0]):
+            return column[1] if arrays[0].any() else column[2]
+        real = bounds(self._meant(node), [_spanned(state) for state in column])
+        return np.array(real.low, node.output.dtype.numpy) if real.low == real.high else real
+
+    def _of_reals(self, node: Node, domains: Sequence[Domain]) -> Domain:
+        """States that an operand has already may leave few values."""
+        pieces = None
+        for root in (d.root for d in domains if isinstance(d, (Finite, Pieces))):
+            found = self._by_state(node, domains, root)
+            if isinstance(found, Finite):
+                return found
+            pieces = pieces or found
+        decided = self._decided(node, domains)
+        return decided or pieces or bounds(node, [_interval(d) for d in domains])
+
+    def _decided(self, node: Node, domains: Sequence[Domain]) -> Domain | None:
+        """A comparison with a constant makes new states; so does dividing by the magnitude."""
+        by_magnitude = _divided_by_magnitude(node)
+        if by_magnitude is not None:
+            signs = [np.array(state, np.float32) for state in (-1, math.nan, 1, math.nan)]
+            return Finite(Root(by_magnitude, np.zeros((), np.float32)), tuple(signs))
+        slot = next(i for i, d in enumerate(domains) if isinstance(d, Real))
+        real, x = domains[slot], node.operand(slot)
+        assert isinstance(real, Real)
+        if node.op.name == "Sign" and x.dtype.numpy.kind == "i":
+            return self._of_integers(node, real)
+        at = _turning_point(node, x, domains)
+        if at is None:
+            return None
+        samples = (np.nextafter(at, -math.inf), at, np.nextafter(at, math.inf))
+        states = [self._sampled(node, domains, sample) for sample in samples]
+        reachable = (real.low < at.max(), True, real.high > at.min())
+        reachable = reachable if self._bounded else (True, True, True)
+        kept = [state if ok else None for state, ok in zip(states, reachable)]
+        # A sign behind Relu: one value, but for NaN. It is no less a sign.
+        if not _differ([state for state in kept if state is not None]):
+            kept = states
+        nan = self._sampled(node, domains, np.full_like(at, np.nan))
+        return Finite(Root(x, at), (*kept, nan))
+
+    def _sampled(
+        self, node: Node, domains: Sequence[Domain], sample: np.ndarray
+    ) -> np.ndarray | None:
+        """What ``node`` makes of ``sample`` for whatever is no constant."""
+        arrays = [d.array if isinstance(d, Exact) else sample for d in domains]
         return sets.compress(self._compute(node, arrays))
 
     def _of_integers(self, node: Node, real: Real) -> Domain:
@@ -194,51 +284,53 @@ class Domains:
         numbers = np.arange(low, high + 1).astype(node.output.dtype.numpy)
         return _members(node.output, list(self._compute(node, [numbers])))
 
-    def _of_reals(self, node: Node, domains: Sequence[Domain]) -> Domain:
-        """A comparison with a constant makes the states; so does dividing by the magnitude."""
-        by_magnitude = _divided_by_magnitude(node)
-        if by_magnitude is not None:
-            signs = [np.array(state, np.float32) for state in (-1, math.nan, 1, math.nan)]
-            return Finite(Root(by_magnitude, np.zeros((), np.float32)), tuple(signs))
-        slot = next(i for i, d in enumerate(domains) if isinstance(d, Real))
-        real, x = domains[slot], node.operand(slot)
-        others = [d for i, d in enumerate(domains) if i != slot]
-        constants = [d.array for d in others if isinstance(d, Exact)]
-        assert isinstance(real, Real)
-        if len(constants) < len(others):
-            return bounds(node, [_interval(d) for d in domains])
-        if node.op.name == "Sign" and x.dtype.numpy.kind == "i":
-            return self._of_integers(node, real)
-        at = _turning_point(node, x, constants)
-        if at is not None:
-            states = [
-                self._state(node, [*constants[:slot], sample, *constants[slot:]])
-                for sample in (np.nextafter(at, -math.inf), at, np.nextafter(at, math.inf))
-            ]
-            nan = self._state(
-                node, [*constants[:slot], np.full_like(at, np.nan), *constants[slot:]]
-            )
-            reachable = (real.low < at.max(), True, real.high > at.min())
-            reachable = reachable if self._bounded else (True, True, True)
-            kept = [state if ok else None for state, ok in zip(states, reachable)]
-            # A sign behind Relu: one value, but for NaN. It is no less a sign.
-            if not _differ([state for state in kept if state is not None]):
-                kept = states
-            return Finite(Root(x, at), (*kept, nan))
-        return bounds(node, [_interval(d) for d in domains])
 
-
-def _states(domain: Domain) -> tuple[np.ndarray | None, ...]:
-    """A constant has one state."""
+def _states(value: Value, domain: Domain, root: Root) -> tuple[State, ...]:
+    """What there is of ``value`` in each state of ``root``; only one, if it is alike in all."""
     if isinstance(domain, Exact):
         return (sets.compress(domain.array),)
-    assert isinstance(domain, Finite)
-    return domain.states
+    if isinstance(domain, (Finite, Pieces)):
+        if domain.root.same(root):
+            return domain.states
+        if _tells_nan(domain, root):
+            side = next(state for state in domain.states if state is not None)
+            return (side, side, side, domain.states[NAN])
+    at = root.at
+    if value is root.value and at is not None and not np.isnan(at).any():
+        below = Real(-math.inf, float(np.nextafter(at, -math.inf).max()))
+        above = Real(float(np.nextafter(at, math.inf).min()), math.inf)
+        return (below, at, above, np.full_like(at, np.nan))
+    return (_interval(domain),)
+
+
+def _depends(domain: Domain, root: Root) -> bool:
+    """Whether ``root``, and nothing else, decides what there is."""
+    if isinstance(domain, Finite):
+        return domain.root.same(root) or _tells_nan(domain, root)
+    return isinstance(domain, Exact)
+
+
+def _tells_nan(domain: Finite | Pieces, root: Root) -> bool:
+    """Whether ``domain`` depends on ``root``'s tensor, but only by whether it is not a number."""
+    if domain.root.value is not root.value or domain.root.at is None or root.at is None:
+        return False
+    sides = [state for state in domain.states[:NAN] if state is not None]
+    known = _numbers(sides)
+    return 0 < len(known) == len(sides) and not _differ(known)
 
 
 def _members(value: Value, arrays: Sequence[np.ndarray]) -> Domain:
     levels = sets.merge(arrays)
     return UNKNOWN if levels is None else Finite(Root(value), tuple(levels))
+
+
+def _numbers(states: Sequence[State]) -> list[np.ndarray]:
+    """Those that are one value."""
+    return [state for state in states if not (state is None or isinstance(state, Real))]
+
+
+def _uniform(condition: np.ndarray) -> bool:
+    return bool(condition.all() or not condition.any())
 
 
 def _differ(states: Sequence[np.ndarray]) -> bool:
@@ -275,7 +367,14 @@ def _settled(value: Value, domain: Domain) -> Domain:
 def _interval(domain: Domain) -> Real:
     if isinstance(domain, Real):
         return domain
-    return interval([array for array in _states(domain) if array is not None])
+    if isinstance(domain, Exact):
+        return interval([sets.compress(domain.array)])
+    return interval([array for array in domain.states if array is not None])
+
+
+def _spanned(state: State) -> Real:
+    assert state is not None
+    return state if isinstance(state, Real) else interval([state])
 
 
 def _levels(domain: Domain) -> np.ndarray | None:
@@ -291,14 +390,17 @@ def _levels(domain: Domain) -> np.ndarray | None:
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
 
-def _turning_point(node: Node, x: Value, others: Sequence[np.ndarray]) -> np.ndarray | None:
+def _turning_point(node: Node, x: Value, domains: Sequence[Domain]) -> np.ndarray | None:
     """Where the op's result changes, if it depends on ``x`` only by comparing it with that."""
     if x.dtype is not DType.F32:
         return None
     if node.op.name == "Sign" or (node.op.name == "Cast" and node.output.dtype is DType.BOOL):
         return np.zeros((), np.float32)
     if node.op.name in _COMPARISONS:
-        return sets.compress(others[0])
+        if all(value is x for value in node.inputs):
+            return np.zeros((), np.float32)  # Only NaN is not equal to itself.
+        constants = [d.array for d in domains if isinstance(d, Exact)]
+        return sets.compress(constants[0]) if constants else None
     return None
 
 

@@ -12,6 +12,7 @@ from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import Report
 from bnnc.passes.rewriting import same_everywhere
 
+_ADDING = ("Add", "Sub", "ReduceSum")
 _MAX_TERMS = 8
 _MAX_EXPANSIONS = 24
 _MAX_ROUNDS = 8
@@ -27,6 +28,7 @@ def cancel_detach(graph: Graph, report: Report) -> int:
     expanded into terms, the last computed first, so that whatever f is, its two occurrences meet
     before either is taken apart. It is rewritten only if something cancels and only tensors of
     few values remain, or what Round and its like give. Equal computations count as the same term.
+    So 0 * f goes too, though with bounds of f the sum is proven few-valued as it is.
     """
     total = 0
     for _ in range(_MAX_ROUNDS):
@@ -44,7 +46,8 @@ def _cancel(graph: Graph) -> int:
     numbers = _Numbers(graph)
     changed = 0
     for node in graph.nodes():
-        if node.op.name not in ("Add", "Sub", "ReduceSum") or _is_few(domains, node.output):
+        values = (value for value in (*node.inputs, *node.outputs) if value is not None)
+        if node.op.name not in _ADDING or all(_is_few(domains, value) for value in values):
             continue
         terms = _remaining_terms(node.output, numbers, domains)
         if terms is None:
@@ -92,10 +95,10 @@ def _remaining_terms(
     value: Value, numbers: _Numbers, domains: Domains
 ) -> list[tuple[Value, float]] | None:
     """``value`` as a sum of few-valued terms with factors, if other terms cancel in it."""
-    terms = {numbers[value]: 1.0}
-    cancelled = False
+    whole = numbers[value]
+    terms, cancelled = {whole: 1.0}, False
     for _ in range(_MAX_EXPANSIONS):
-        rest = [n for n in terms if not _may_remain(domains, numbers.values[n])]
+        rest = [n for n in terms if n == whole or not _may_remain(domains, numbers.values[n])]
         if not rest:
             break
         last = max(rest)

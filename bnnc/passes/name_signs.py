@@ -35,13 +35,16 @@ def name_signs(graph: Graph, report: Report) -> int:
 
 
 def _may_have_any(graph: Graph) -> bool:
-    """Whether something is compared twice, or divided: one comparison makes two values."""
+    """Whether something is compared twice, or divided, or compared with some of it replaced: one
+    comparison makes two values."""
     nodes = [node for node in graph.nodes() if len(node.outputs) == 1]
     deciding = (node for node in nodes if node.output.dtype is DType.BOOL)
     compared = Counter(
         v for node in deciding for v in node.inputs if v is not None and not v.is_constant
     )
-    return max(compared.values(), default=0) > 1 or any(node.op.name == "Div" for node in nodes)
+    if max(compared.values(), default=0) > 1 or any(node.op.name == "Div" for node in nodes):
+        return True
+    return any(value.producer.op.name == "Where" for value in compared)
 
 
 def _unnamed(domains: Domains, product: Node) -> Iterator[Value]:

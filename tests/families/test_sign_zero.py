@@ -50,10 +50,29 @@ POLICIES = {"positive": (1, 1, True), "negative": (-1, 1, True), "strict": (0, 0
 """What Sign gives at zero, how many nodes are changed for it, and whether the layer is binary."""
 
 
+def positive_then_negative(write: Writer, x: str) -> str:
+    """As torch has it: x[x > 0] = 1; x[x < 0] = -1."""
+    x = write("Where", write("Greater", x, 0.0), 1.0, x)
+    return write("Where", write("Less", x, 0.0), -1.0, x)
+
+
+SIGNS: dict[str, Form] = {
+    "Sign": lambda write, x: write("Sign", x),
+    "1 where x > 0, then -1 where x < 0": positive_then_negative,
+    "Where(x > 0, 1, Where(x < 0, -1, x))": lambda write, x: write(
+        "Where",
+        write("Greater", x, 0.0),
+        1.0,
+        write("Where", write("Less", x, 0.0), -1.0, x),
+    ),
+}
+
+
 @pytest.mark.parametrize("policy", POLICIES)
-def test_sign_gives_at_zero_what_the_policy_says(policy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SIGNS)
+def test_sign_gives_at_zero_what_the_policy_says(name: str, policy: str, tmp_path: Path) -> None:
     zero, changed, binary = POLICIES[policy]
-    session, count = compiled(lambda write, x: write("Sign", x), tmp_path, policy)
+    session, count = compiled(SIGNS[name], tmp_path, policy)
     assert count == changed
     assert [layer["binary"] for layer in session.info["layers"][-1:]] == [binary]
     nan = -1 if binary else np.nan
@@ -87,6 +106,23 @@ FORMS: dict[str, tuple[Form, float, float]] = {
     "Cast(x > 0) * 2 - 1": (
         lambda w, x: w("Sub", w("Mul", w("Cast", w("Greater", x, 0.0), to=1), 2.0), 1.0),
         -1,
+        -1,
+    ),
+    "1 where x >= 0, then -1 where x < 0": (
+        lambda w, x: w(
+            "Where",
+            w("Less", x, 0.0),
+            -1.0,
+            w("Where", w("GreaterOrEqual", x, 0.0), 1.0, x),
+        ),
+        1,
+        -1,
+    ),
+    "x >= 0, and 0 where it is not a number": (
+        lambda w, x: w(
+            "Where", w("IsNaN", x), 0.0, w("Where", w("GreaterOrEqual", x, 0.0), 1.0, -1.0)
+        ),
+        1,
         -1,
     ),
     "Sign(x) where it is not 0": (

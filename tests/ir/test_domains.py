@@ -15,7 +15,7 @@ from bnnc.ir import interpreter
 from bnnc.ir.binary import verdicts
 from bnnc.ir.bits import bits_of
 from bnnc.ir.bounds import Real, interval
-from bnnc.ir.domains import Domains, Finite
+from bnnc.ir.domains import Domains, Finite, Pieces
 from bnnc.ir.epilogue import COMPARES
 from bnnc.ir.graph import Graph, Value
 from bnnc.ir.types import DType, TensorType
@@ -49,6 +49,15 @@ class Model:
 
 
 Form = Callable[[Model], Value]
+
+
+def _replaced(m: Model, x: Value, comparison: str, number: float) -> Value:
+    """``x``, or ``number`` where it compares so with 0, as torch has it: x[x >= 0] = 1."""
+    return m("Where", m(comparison, x, 0), number, x)
+
+
+def _is_nan(m: Model) -> Value:
+    return m("Not", m("Equal", m.x, m.x))
 
 
 def int32(number: int) -> np.ndarray:
@@ -92,6 +101,27 @@ BIPOLAR: dict[str, Form] = {
     "x >= c, c per channel": lambda m: m("Where", m("GreaterOrEqual", m.x, PER_CHANNEL), 1, -1),
     "-Sign(-x)": lambda m: m("Neg", m("Sign", m("Neg", m.x), zero=1)),
     "Sign(x) + (x == 0)": lambda m: m("Add", m("Sign", m.x), m.cast(m("Equal", m.x, 0))),
+    "1 where x >= 0, then -1 where x < 0": lambda m: m(
+        "Where", m("Less", m.x, 0), -1, m("Where", m("GreaterOrEqual", m.x, 0), 1, m.x)
+    ),
+    "the same, the second time of what the first time left": lambda m: _replaced(
+        m, _replaced(m, m.x, "GreaterOrEqual", 1), "Less", -1
+    ),
+    "1 where x > 0, then -1 where what that left is not": lambda m: _replaced(
+        m, _replaced(m, m.x, "Greater", 1), "LessOrEqual", -1
+    ),
+    "Where(x >= c, 1, Where(x < c, -1, y)), c per channel": lambda m: m(
+        "Where",
+        m("GreaterOrEqual", m.x, PER_CHANNEL),
+        1,
+        m("Where", m("Less", m.x, PER_CHANNEL), -1, m("Sin", m.x)),
+    ),
+    "Where(x is NaN, 0, sign)": lambda m: m("Where", _is_nan(m), 0, m("Sign", m.x, zero=1)),
+    "Where(x is NaN, 1, x >= c), c per channel": lambda m: m(
+        "Where", _is_nan(m), 1, m("Where", m("GreaterOrEqual", m.x, PER_CHANNEL), 1, -1)
+    ),
+    "Sign(Where(x is NaN, 0, x))": lambda m: m("Sign", m("Where", _is_nan(m), 0, m.x), zero=1),
+    "Sign(Where(x >= 0, 2, x))": lambda m: m("Sign", m("Where", m("Less", m.x, 0), m.x, 2)),
     "MaxPool of a sign": lambda m: m("MaxPool", m("Sign", m.x, zero=1), kernel=(2, 2)),
     "Transpose and Reshape of a sign": lambda m: m(
         "Reshape",
@@ -175,6 +205,10 @@ OTHERS: dict[str, tuple[Form, tuple[float, float]]] = {
     "Min(Relu(Ceil(x) + Floor(x)), 1)": (
         lambda m: m("Min", m("Relu", m("Add", m("Ceil", m.x), m("Floor", m.x))), 1),
         (0, 1),
+    ),
+    "-1 up to 0, what is above it clipped there": (
+        lambda m: m("Clip", m("Where", m("Greater", m.x, 0), m.x, -1), min=-9.0, max=0.0),
+        (-1, 0),
     ),
     "ArgMax of two": (
         lambda m: m.cast(
@@ -337,6 +371,18 @@ def test_onnx_sign_takes_three_values() -> None:
     assert found is not None and list(found) == [-1, 1]
 
 
+@pytest.mark.parametrize("first", ["Greater", "Less"])
+def test_a_sign_by_hand_lets_zero_through_as_onnx_sign_does(first: str) -> None:
+    numbers = {"Greater": 1, "Less": -1}
+    model = Model()
+    value = model.x
+    for comparison in (first, *(numbers.keys() - {first})):
+        value = _replaced(model, value, comparison, numbers[comparison])
+    domain = Domains(model.graph).of(value)
+    assert isinstance(domain, Finite) and domain.root.value is model.x
+    assert [float(state) for state in domain.states[:3]] == [-1, 0, 1]
+
+
 def test_the_sign_of_integers_takes_only_what_they_reach() -> None:
     model = Model()
     integers = model("Cast", model("Floor", model.x), to=DType.I32)
@@ -380,6 +426,68 @@ def test_sets_that_differ_between_channels_move_with_them(
     np.testing.assert_array_equal(np.broadcast_to(levels[1], moved.shape), highest)
 
 
+POINTS = np.array(
+    [
+        *(np.nextafter(np.float32(c), np.float32(way)) for c in (-1, 0, 0.5) for way in (-9, 9)),
+        *(-1, 0, 0.5, -7, 7, -0.75, 0.25),
+    ],
+    np.float32,
+)
+"""Numbers on, next to and between the thresholds of :func:`choices`."""
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> Model:
+    """What comparisons with constants, logic, and choices between x and constants, among other
+    functions, make of x [POINTS] and of y, which is unrelated."""
+    m = Model(POINTS.shape)
+    y = m("Reshape", m("Softmax", m.x, axis=0), shape=POINTS.shape)
+    constants = st.sampled_from([-1.0, 0.0, 0.5, 1.0])
+    numbers, conditions = [m.x, m.x, y], [m("Less", m.x, draw(constants))]
+    for _ in range(draw(st.integers(2, 9))):
+        number = st.sampled_from(numbers[-3:]) | st.just(m.x)
+        condition = st.sampled_from(conditions)
+        match draw(st.sampled_from(["compare", "compare", "logic", "choose", "choose", "map"])):
+            case "compare":
+                name = draw(st.sampled_from(["Less", "LessOrEqual", "Greater", "Equal"]))
+                conditions.append(m(name, draw(number), draw(number | constants)))
+            case "logic":
+                both = draw(condition), draw(condition)
+                conditions.append(m(draw(st.sampled_from(["And", "Or", "Xor"])), *both))
+                conditions.append(m("Not", draw(condition)))
+            case "choose":
+                chosen = draw(number | constants), draw(number | constants)
+                numbers.append(m("Where", draw(condition), *chosen))
+            case "map":
+                name = draw(st.sampled_from(["Sign", "Relu", "Neg", "Abs", "Floor"]))
+                numbers.append(m(name, draw(number)))
+                numbers.append(m("Add", draw(number), draw(number | constants)))
+    return m
+
+
+@settings(max_examples=300, deadline=None)
+@given(model=choices(), sign_zero=st.sampled_from([0, 1, -1]))
+def test_a_state_says_what_every_element_in_it_takes(model: Model, sign_zero: int) -> None:
+    graph = model.graph
+    domains = Domains(graph, sign_zero=sign_zero)
+    for node in graph.nodes():
+        if node.op.name == "Sign" and not domains.means_zero(node):
+            node.attrs["zero"] = sign_zero
+    values = [node.output for node in graph.nodes()]
+    found = interpreter.evaluate(graph, {model.x: POINTS}, values)
+    found[model.x] = POINTS
+    for value in values:
+        domain = domains.of(value)
+        if not isinstance(domain, (Finite, Pieces)) or domain.root.at is None:
+            continue
+        x, at = found[domain.root.value], domain.root.at
+        for state, here in zip(domain.states, (x < at, x == at, x > at)):
+            if isinstance(state, Real):
+                assert ((state.low <= found[value]) & (found[value] <= state.high))[here].all()
+            else:
+                assert (found[value] == state)[here].all(), "a value that it cannot have"
+
+
 def test_two_bit_quantisation_takes_four_values() -> None:
     model = Model()
     steps = model("Round", model("Mul", model("Clip", model.x, min=0.0, max=1.0), 3))
@@ -400,6 +508,9 @@ def test_two_bit_quantisation_takes_four_values() -> None:
         lambda m: _remainder(m, m("Round", m.x), 3),
         lambda m: _remainder(m, m("Round", m.x), 0.5),
         lambda m: m("Where", m("Greater", m.x, 0), m.x, -1),
+        lambda m: _replaced(m, _replaced(m, m.x, "Greater", 1), "Equal", 0),
+        lambda m: m("Where", m("Greater", m.x, 1), 1, m("Where", m("Less", m.x, -1), -1, m.x)),
+        lambda m: m("Where", _is_nan(m), 0, m.x),
         lambda m: m("Concat", m("Sign", m.x, zero=1), m.x, axis=1),
     ],
 )
