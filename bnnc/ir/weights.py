@@ -19,7 +19,8 @@ _WIDEST_NOISE = 0.02
 """How far, relatively, half precision may have moved a weight."""
 
 FEWEST = 8
-"""So many weights of a channel must agree on two values that are not opposite: any two do."""
+"""So many weights must agree on two values that are not opposite: any two do. Where channels have
+fewer, they must agree among themselves as well, and not be one filter over and over."""
 
 _ENOUGH = 64
 """Fewer weights than this do not tell what they were meant to be."""
@@ -118,7 +119,7 @@ def _scales(rows: np.ndarray, noise_of: Noise | None = None) -> np.ndarray | Non
 def _uneven(weights: np.ndarray) -> TwoValued | None:
     """Weights of two values that are not opposite in every channel."""
     rows = weights.reshape(weights.shape[0], -1)
-    if rows.shape[1] < FEWEST or not np.isfinite(rows).all():
+    if not np.isfinite(rows).all() or (rows.shape[1] < FEWEST and not _agree(rows)):
         return None
     if _pairs(rows[:1]) is None or (pairs := _pairs(rows)) is None:
         return None
@@ -130,6 +131,12 @@ def _uneven(weights: np.ndarray) -> TwoValued | None:
     return TwoValued(
         signs.reshape(weights.shape), scale.astype(np.float32), offset.astype(np.float32)
     )
+
+
+def _agree(rows: np.ndarray) -> bool:
+    """Whether channels of few weights are made of the same two numbers, each in its own way."""
+    one_filter = (rows == rows[:1]).all()
+    return not one_filter and rows.size >= FEWEST and _pairs(rows.reshape(1, -1)) is not None
 
 
 def _pairs(rows: np.ndarray) -> np.ndarray | None:
@@ -191,7 +198,9 @@ def many_valued(weights: np.ndarray) -> tuple[str, bool]:
     near = even and weights.size >= _ENOUGH
     overall = _few(rows)
     if most == 2 and (overall is None or len(overall) >= 2):
-        return "its weights take two values that are not opposite", near
+        reason, taps = "its weights take two values that are not opposite", rows.shape[1]
+        too_few = f", and {taps} in a channel are too few to tell" if taps < FEWEST else ""
+        return reason + too_few, near
     if overall is not None:
         values = "value" if len(overall) == 1 else "values"
         return f"its weights take {len(overall)} {values}", near

@@ -647,6 +647,28 @@ def test_channels_of_any_two_values_are_told_apart_each_by_itself(weights: np.nd
         np.testing.assert_allclose(found.values(), weights, atol=1e-6)
 
 
+@pytest.mark.parametrize("taps", [3, 4, 7])
+def test_channels_of_few_weights_count_if_they_agree_on_the_two_values(taps: int) -> None:
+    weights = np.random.default_rng(0).integers(0, 2, (8, taps)).astype(np.float32)
+    found = two_valued(weights)
+    assert found is not None
+    np.testing.assert_array_equal(found.values(), weights)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        np.tile([1, 2, 1], (16, 1)),  # One filter, made for all channels.
+        np.random.default_rng(0).normal(size=(16, 2)),  # Any two numbers are two values.
+        np.array([[0, 1, 1], [1, 0, 0]]),
+        np.random.default_rng(0).integers(0, 2, (16, 3)) * np.linspace(1, 2, 16)[:, None],
+    ],
+    ids=["blur", "real", "six weights", "each channel its own"],
+)
+def test_few_weights_of_two_values_prove_nothing_alone(weights: np.ndarray) -> None:
+    assert two_valued(weights.astype(np.float32)) is None
+
+
 @pytest.mark.parametrize(
     "values",
     [[3e38, 2e38, 1e38], [1e-45, 3e-39, 1], [3e38, 1e-45, 1], [np.inf, 1, 2], [np.nan, 1, 2]],
@@ -817,7 +839,7 @@ REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
     "not opposite, and too few to tell": (
         lambda m: m("Conv", m("Sign", m.x, zero=1), np.tile(UNEVEN, (16, 1, 1, 1))),
         True,
-        "its weights take two values that are not opposite",
+        "its weights take two values that are not opposite, and 4 in a channel are too few to tell",
     ),
     "almost opposite": (
         lambda m: m(
