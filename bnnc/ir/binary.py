@@ -198,7 +198,8 @@ class _Judge:
         domain = self.domains.of(w)
         if not isinstance(domain, Exact):
             few = self.domains.distinct(w)
-            raise _No("its weights are computed during the run", few is not None and len(few) == 2)
+            what = "both its factors" if node.op.name == "MatMul" else "its weights"
+            raise _No(f"{what} are computed during the run", few is not None and len(few) == 2)
         if domain.array.dtype != np.float32:
             raise _No(f"its weights are {w.dtype.value}")
         if node.op.name == "MatMul" and not _has_matrices(node):

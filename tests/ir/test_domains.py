@@ -967,13 +967,18 @@ REASONS: dict[str, tuple[Callable[[Model], Value], bool, str]] = {
         "its input takes any value: it comes from Relu 'Relu'",
     ),
     "weights in the run": (
+        lambda m: m("Conv", m("Sign", m.x, zero=1), m("Sign", m.x, zero=1)),
+        True,
+        "its weights are computed during the run",
+    ),
+    "a product of two activations": (
         lambda m: m(
             "MatMul",
             m("Sign", m.x, zero=1),
             m("Transpose", m("Sign", m.x, zero=1), perm=(0, 1, 3, 2)),
         ),
         True,
-        "its weights are computed during the run",
+        "both its factors are computed during the run",
     ),
     "ordinary": (
         lambda m: m("Conv", m("Relu", m.x), np.random.default_rng(0).normal(size=(4, 4, 3, 3))),
