@@ -150,6 +150,7 @@ def test_who_is_told_to_end_leaves_nothing_behind(
         env={**os.environ, "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a test run may ignore it
     )
     while not (folder / "begun").exists() and running.poll() is None:
         time.sleep(0.01)

@@ -117,10 +117,15 @@ def interrupted(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
     @contextlib.contextmanager
     def block() -> Iterator[None]:
         thread = threading.Thread(target=interrupt, daemon=True)
+        # It is ignored in what a shell runs in the background.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         before = time.monotonic()
         thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            yield
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
         thread.join(10)
         assert not thread.is_alive() and time.monotonic() - before < 10
 
