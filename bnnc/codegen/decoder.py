@@ -157,8 +157,10 @@ def _ends_in_sigmoid(value: Value) -> bool:
         node = value.producer
         if node.op.name in _THROUGH:
             value = node.operand(0)
-        elif node.op.name == "Mul" and any(_is_mask(node.operand(k)) for k in (0, 1)):
-            value = node.operand(1 if _is_mask(node.operand(0)) else 0)
+        elif node.op.name == "Mul" and _is_mask(node.operand(0)):
+            value = node.operand(1)
+        elif node.op.name == "Mul" and _is_mask(node.operand(1)):
+            value = node.operand(0)
         elif node.op.name == "Where":
             value = node.operand(2 if node.operand(1).is_constant else 1)
         else:
