@@ -17,7 +17,7 @@ import numpy as np
 
 from bnnc.errors import InputError, printable
 from bnnc.runtime import InferenceSession
-from bnnc.runtime.elf import open_regular
+from bnnc.runtime.elf import check_readable
 
 _PAUSE = 0.003
 """Seconds between runs: rivals' threads go on spinning for a while after a run."""
@@ -88,13 +88,11 @@ def onnxruntime_session(model: str | os.PathLike[str], threads: int | None = Non
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    check_readable(model)  # onnxruntime itself waits for ever for a pipe's other end
     try:
-        open_regular(model).close()  # onnxruntime itself waits for ever for a pipe's other end
         return onnxruntime.InferenceSession(
             os.fspath(model), options, providers=["CPUExecutionProvider"]
         )
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=model) from None
     except Exception as error:  # onnxruntime raises classes of its own, one for each status code
         text = (str(error).splitlines() or [""])[0]
         raise InputError(f"onnxruntime does not take the model: {text}", file=model) from None

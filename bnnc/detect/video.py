@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bnnc.errors import InputError
-from bnnc.runtime.elf import open_regular
+from bnnc.runtime.elf import check_readable
 
 SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
 """What a video file's name ends in, in any case."""
@@ -37,7 +37,7 @@ class Video:
     def __init__(self, source: Path | int) -> None:
         self._cv2 = _opencv()
         if isinstance(source, Path):
-            _check_readable(source)
+            check_readable(source)
         self.source = source
         self._capture = self._cv2.VideoCapture(source if isinstance(source, int) else str(source))
         if not self._capture.isOpened():
@@ -106,13 +106,6 @@ class VideoWriter:
         frames = int(capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
         return frames
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        open_regular(path).close()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
 
 
 def _opencv() -> Any:

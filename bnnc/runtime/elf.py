@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from bnnc.errors import LibraryError
+from bnnc.errors import InputError, LibraryError
 
 MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -53,6 +53,18 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         return file
     file.close()
     raise OSError(errno.EINVAL, "it is not an ordinary file")
+
+
+def check_readable(path: str | os.PathLike[str]) -> None:
+    """See that a file can be read, for libraries that would wait for a pipe, or tell too little.
+
+    Raises:
+        InputError: if it cannot, or is none.
+    """
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
 
 
 def _open_at_once(path: str, flags: int) -> int:
