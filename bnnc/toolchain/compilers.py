@@ -14,9 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bnnc.errors import ToolchainError, printable
 from bnnc.toolchain.targets import Target
@@ -26,10 +27,12 @@ _PATIENCE = 60.0
 """Seconds in which a compiler says what it is; one that hangs is none."""
 
 _GLANCE = 0.1
-"""Seconds between two looks at whether a call is given up."""
+"""Seconds between two looks at whether a call is over or given up."""
 
 _GRACE = 1.0
 """Seconds in which a compiler that is stopped may clear away its own files."""
+
+_Result = TypeVar("_Result")
 
 _FAULT = re.compile(
     "error:|undefined reference|cannot open|cannot find|final link failed", re.IGNORECASE
@@ -188,9 +191,20 @@ def _call(
 
     with ThreadPoolExecutor(max_workers=1) as holder:
         try:
-            return holder.submit(_held, command, cwd, given_up_or_left).result()
+            return awaited(holder.submit(_held, command, cwd, given_up_or_left))
         finally:
             left.set()
+
+
+def awaited(future: Future[_Result]) -> _Result:
+    """What ``future`` results in. An exception, as by Ctrl-C, ends the wait for it.
+
+    A signal that comes just before a thread goes to sleep is handled when it wakes, so this sleeps
+    a little at a time.
+    """
+    while not future.done():
+        wait([future], _GLANCE)
+    return future.result()
 
 
 def _held(

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bnnc.toolchain import runtime_sources
-from bnnc.toolchain.compilers import Compiler
+from bnnc.toolchain.compilers import Compiler, awaited
 
 _KEPT = 12
 """Sets of objects kept; older ones go when a new one comes."""
@@ -83,9 +83,10 @@ def _compile_all(
 
     with ThreadPoolExecutor(max_workers=_processors()) as workers:
         try:
-            return list(workers.map(compile_one, units))
+            return [awaited(made) for made in [workers.submit(compile_one, u) for u in units]]
         finally:
             given_up.set()  # Ctrl-C reaches this thread only; one that fails ends the others too
+            workers.shutdown(cancel_futures=True)
 
 
 def _is_whole(home: Path, kept: Sequence[Path]) -> bool:
