@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bnnc import codegen, passes, toolchain
 from bnnc.analysis.statistics import statistics
 from bnnc.errors import InputError, ModelError
+from bnnc.files import check_kept, is_file
 from bnnc.ir.graph import Graph
 from bnnc.runtime import InferenceSession
 from bnnc.runtime.library import ABI_VERSION
@@ -91,7 +92,11 @@ def build(
 ) -> Compilation:
     """Compile a model and report on it. Arguments and errors are those of :func:`compile`."""
     start = time.perf_counter()
-    _keep_model(model, [*_outputs(output, emit), *passes.dump_files(_path(dump_passes))])
+    check_kept(
+        files_of(model),
+        [*_outputs(output, emit), *passes.dump_files(_path(dump_passes))],
+        "is the model itself, or holds its weights, and would be replaced",
+    )
     with _naming(model):
         graph, report = reference_graph(
             model,
@@ -200,16 +205,16 @@ def _is_of_torch(model: object, name: str) -> bool:
     )
 
 
-def files_of(model: Model) -> list[Path]:
+def files_of(model: Model) -> Iterator[Path]:
     """The files there are of a model: its own, and those of its external data."""
     if not isinstance(model, (str, os.PathLike)):
-        return []
+        return
     from bnnc.frontends.onnx import reader
 
     own, locations = Path(model), set[str]()
     with contextlib.suppress(ModelError):  # whoever reads the model will tell
         locations = set(_external(reader.read(own).model))
-    return [path for path in (own, *(own.parent / name for name in locations)) if _is_file(path)]
+    yield from filter(is_file, (own, *(own.parent / name for name in locations)))
 
 
 def _external(message: Message) -> Iterator[str]:
@@ -226,30 +231,6 @@ def _outputs(output: str | os.PathLike[str], emit: str) -> list[Path]:
     """The files that the toolchain makes."""
     header = [f"{os.path.splitext(output)[0]}.h"] if emit in ("c", "a") else []
     return [Path(output), *map(Path, header)]
-
-
-def _keep_model(model: Model, outputs: Iterable[Path]) -> None:
-    """A model must not be replaced by what is made of it.
-
-    Raises:
-        InputError: if it would be.
-    """
-    there = [path for path in outputs if _is_file(path)]
-    for file in files_of(model) if there else ():
-        for output in there:
-            if os.path.samefile(file, output):
-                raise InputError(
-                    "is the model itself, or holds its weights, and would be replaced",
-                    file=output,
-                    hint="give the output another name",
-                )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return os.path.isfile(path)
-    except ValueError:  # a NUL in the path
-        return False
 
 
 def _require_binary(report: passes.Report) -> None:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 import bnnc
 from bnnc.detect.pictures import pictures_in
+from bnnc.files import make_folder
 
 SCHEMA = pa.schema(
     [
@@ -83,10 +84,10 @@ def main() -> int:
     options = parser.parse_args()
     try:
         bnnc.Detector(options.library, threads=1)  # a mistake shows here, not on every machine
+        make_folder(options.results)
     except bnnc.BnncError as error:
         print(f"detect_cluster: {error}", file=sys.stderr)
         return 1
-    options.results.mkdir(parents=True, exist_ok=True)
     before = done(options.results)
     paths = [str(path.resolve()) for path in pictures_in(options.pictures)]
     left = [path for path in paths if path not in before]

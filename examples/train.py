@@ -35,6 +35,7 @@ from bnnc.detect.network import Network
 from bnnc.detect.pictures import read_picture
 from bnnc.detect.voc import Annotation, Voc, classes_of
 from bnnc.errors import BnncError, InputError
+from bnnc.files import make_folder
 from bnnc.zoo import checkpoint, export
 from bnnc.zoo.centernet import CenterNet, build
 from bnnc.zoo.checkpoint import Checkpoint
@@ -256,10 +257,7 @@ class Run:
         self.settings = {"recipe": _plain(dataclasses.asdict(recipe)), "seed": seed}
         self.best = -1.0
         self.weights: dict[str, torch.Tensor] = {}
-        try:
-            (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot be made: {error.strerror}", file=folder) from error
+        make_folder(folder / "pictures")
 
     def resume(self, trainer: Trainer) -> int:
         """Go on from ``last.pt`` where there is one; the first epoch to train."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from bnnc.errors import InputError, printable
+from bnnc.files import check_readable
 from bnnc.runtime import InferenceSession
-from bnnc.runtime.elf import check_readable
 
 _PAUSE = 0.003
 """Seconds between runs: rivals' threads go on spinning for a while after a run."""

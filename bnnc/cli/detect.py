@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnc.cli import arguments
-from bnnc.cli.files import fresh_file
 from bnnc.cli.terminal import Progress, count_text
 from bnnc.errors import InputError, printable
+from bnnc.files import fresh_file, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
         args.library, threads=args.threads, score=args.score, max_iou=args.nms, isa=args.isa
     )
     if args.output is not None:
-        try:
-            args.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"cannot be made: {error.strerror}"
-            raise InputError(reason, file=args.output) from None
+        make_folder(args.output)
     job = _Job(args, detector, _Places(args.output))
     with Progress("detecting") as progress:
         for source, picture in _read_ahead(_sources(args.images, args.output)):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnc.errors import InputError
+from bnnc.files import check_kept, fresh_file, is_file, open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,26 +21,19 @@ def keep_inputs(args: argparse.Namespace) -> None:
     Raises:
         InputError: if one would.
     """
-    outputs = [path for path in _named(args, args.written) if os.path.isfile(path)]
-    for file in _read(args) if outputs else ():
-        for output in outputs:
-            if os.path.samefile(file, output):
-                raise InputError(
-                    "is read by this command, which would replace it",
-                    file=output,
-                    hint="give the output another name",
-                )
+    written = _named(args, args.written)
+    check_kept(_read(args), written, "is read by this command, which would replace it")
 
 
 def _read(args: argparse.Namespace) -> Iterator[Path]:
     """The files that a command line reads."""
     for path in _named(args, (*args.read, *args.models)):
-        if os.path.isfile(path):
+        if is_file(path):
             yield path
     from bnnc.runtime.library import is_library
 
     for path in _named(args, args.models):
-        if os.path.isfile(path) and not is_library(path):
+        if is_file(path) and not is_library(path):
             from bnnc.compiler import files_of
 
             yield from files_of(path)
@@ -83,8 +75,6 @@ def read_array(path: Path) -> np.ndarray:
     """
     import numpy as np
 
-    from bnnc.runtime.elf import open_regular
-
     try:
         with open_regular(path) as file:
             array = np.load(file, allow_pickle=False)
@@ -123,29 +113,3 @@ def write_text(path: Path, text: str) -> None:
     """
     with fresh_file(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def fresh_file(path: Path) -> Iterator[Path]:
-    """A file beside ``path``, of the same suffix, that takes its place if all goes well.
-
-    Raises:
-        InputError: if it cannot be written, or something that is no file has its place: a folder,
-            or a device, which a rename would destroy.
-    """
-    if os.path.isdir(path):
-        raise InputError("is a folder; name a file to write", file=path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError("is not an ordinary file", file=path)
-    # Named by chance: another process, or thread, may be writing the same file.
-    fresh = path.with_name(f".{os.urandom(8).hex()}.new{path.suffix}")
-    try:
-        yield fresh
-        os.replace(fresh, path)
-    except BrokenPipeError:
-        raise  # no file breaks like that: it is standard output
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", file=path) from None
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink()

@@ -23,8 +23,8 @@ def network_for(path: Path, *, threads: int | None = None) -> Network:
         LibraryError, InputError: if it cannot be loaded.
     """
     from bnnc.detect.network import network_of
+    from bnnc.files import open_regular
     from bnnc.runtime import load
-    from bnnc.runtime.elf import open_regular
     from bnnc.runtime.library import is_library
 
     if is_library(path):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bnnc.errors import InputError
-from bnnc.runtime.elf import open_regular
+from bnnc.files import open_regular
 
 SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .png .ppm .pgm .tif .tiff .webp .avif".split())
 """What a picture's name ends in, in any case, where pictures are looked for in a folder."""

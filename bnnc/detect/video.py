@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bnnc.errors import InputError
-from bnnc.runtime.elf import check_readable
+from bnnc.files import check_readable
 
 SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
 """What a video file's name ends in, in any case."""

@@ -20,7 +20,7 @@ from xml.parsers import expat
 import numpy as np
 
 from bnnc.errors import InputError, printable
-from bnnc.runtime.elf import open_regular
+from bnnc.files import open_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", ".tif", ".tiff")
 _MAX_BYTES = 1 << 24

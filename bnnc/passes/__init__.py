@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bnnc.files import make_folder
 from bnnc.ir.graph import Graph
 from bnnc.passes.cancel_detach import cancel_detach
 from bnnc.passes.compare_earlier import compare_earlier
@@ -93,6 +94,8 @@ def run(
     report = Report(options or PassOptions())
     behind_semantic = tuple(passes) == LOWERING
     first = 1 + (len(SEMANTIC) if behind_semantic else 0)
+    if dump_dir is not None:
+        make_folder(dump_dir)
     if dump_dir is not None and not behind_semantic:
         dump(graph, dump_dir / "00_import.onnx")
     for number, transform in enumerate(passes, first):

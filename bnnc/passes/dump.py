@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnnc.errors import InputError
+from bnnc.files import fresh_file
 from bnnc.ir.epilogue import Step, steps_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
@@ -51,20 +49,8 @@ def dump(graph: Graph, path: Path) -> None:
         opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("bnnc", 1)],
         producer_name="bnnc",
     )
-    _write(model.SerializeToString(deterministic=True), path)
-
-
-def _write(data: bytes, path: Path) -> None:
-    fresh = path.with_name(f".{os.urandom(8).hex()}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", file=path) from None
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
+    with fresh_file(path) as fresh:
+        fresh.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _is_shown(node: Node) -> bool:

@@ -6,15 +6,14 @@ Offsets and field names are those of the ELF-64 specification.
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
-import stat
 import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from bnnc.errors import InputError, LibraryError
+from bnnc.errors import LibraryError
+from bnnc.files import open_regular
 
 MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -40,36 +39,6 @@ def host_machine() -> str:
     """This machine's processor family, as in :data:`MACHINES`."""
     machine = platform.machine().lower()
     return _ALIASES.get(machine, machine)
-
-
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file to read it, but no pipe or device, which may have no end, nor ever a beginning.
-
-    Raises:
-        OSError: if it cannot be opened, or is none.
-    """
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - it is for the caller to close
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise OSError(errno.EINVAL, "it is not an ordinary file")
-
-
-def check_readable(path: str | os.PathLike[str]) -> None:
-    """See that a file can be read, for libraries that would wait for a pipe, or tell too little.
-
-    Raises:
-        InputError: if it cannot, or is none.
-    """
-    try:
-        open_regular(path).close()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def model_prefix(path: Path, machine: str | None = None) -> str:

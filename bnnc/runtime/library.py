@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnc.errors import InputError, LibraryError, printable
-from bnnc.runtime.elf import MAGIC, model_prefix, open_regular
+from bnnc.files import open_regular
+from bnnc.runtime.elf import MAGIC, model_prefix
 
 ABI_VERSION = 2
 DTYPES = {

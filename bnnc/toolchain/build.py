@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnnc.errors import InputError, ToolchainError, printable
+from bnnc.files import check_place, fresh_file
 from bnnc.toolchain import pyext, runtime_sources
 from bnnc.toolchain.compilers import Compiler, find
 from bnnc.toolchain.objects import runtime_objects
@@ -89,7 +90,7 @@ def build(
         raise InputError(f"{printable(prefix)!r} is no prefix for C symbols")
     output = Path(output)
     job = _Job(sources, output, resolve(target), prefix, cc)
-    _check_place(output)
+    check_place(output)
     return EMITS[emit](job)
 
 
@@ -198,64 +199,21 @@ def _header_path(output: Path) -> Path:
     header = output.with_suffix(".h")
     if header == output:
         raise InputError("would be overwritten by its own header", file=output, hint="name it .c")
-    _check_place(header)
+    check_place(header)
     return header
 
 
-def _check_place(output: Path) -> None:
-    """Tell what is wrong with the place of an output before anything is compiled for it."""
-    with _unwritable(output):
-        if output.is_dir():
-            raise InputError("is a folder; name a file to write", file=output)
-        if output.exists() and not output.is_file():
-            raise InputError("is not an ordinary file", file=output)
-        if not output.parent.is_dir():
-            raise InputError("cannot be written: its folder does not exist", file=output)
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-
-
 def _write(path: Path, text: str) -> Path:
-    with _beside(path) as fresh:
+    with fresh_file(path) as fresh:
         fresh.write_text(text)
     return path
 
 
 def _copy(made: Path, output: Path) -> Path:
-    with _beside(output) as fresh:
-        # A library is executable, as its linker made it, for whom the user's umask lets it be.
-        fresh.touch(mode=made.stat().st_mode & 0o777)
+    # A library is executable, as its linker made it, for whom the user's umask lets it be.
+    with fresh_file(output, made.stat().st_mode & 0o777) as fresh:
         shutil.copyfile(made, fresh)
     return output
-
-
-@contextlib.contextmanager
-def _beside(output: Path) -> Iterator[Path]:
-    """A file to write near ``output``; it takes its place if all goes well.
-
-    It lies in a folder of its own, where nobody else writes, and has the permissions of any new
-    file.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    with (
-        _unwritable(output),
-        tempfile.TemporaryDirectory(prefix=".bnnc-", dir=output.parent) as folder,
-    ):
-        fresh = Path(folder) / "new"
-        yield fresh
-        os.replace(fresh, output)
-
-
-@contextlib.contextmanager
-def _unwritable(output: Path) -> Iterator[None]:
-    """Full disks and missing permissions in the user's terms."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"cannot be written: {why}", file=output) from None
 
 
 @contextlib.contextmanager

@@ -5,11 +5,8 @@ A checkpoint holds plain values and tensors only, so that reading one runs no co
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import pickle
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 import torch
 
 from bnnc.errors import InputError
+from bnnc.files import fresh_file
 from bnnc.zoo.centernet import CenterNet, build, stride_of
 from bnnc.zoo.metadata import describe
 from bnnc.zoo.models import LARGEST_INPUT, Model, specify
@@ -90,23 +88,10 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
         "weights": checkpoint.weights,
         "training": checkpoint.training,
     }
-    beside = None
-    try:
-        if target.exists() and not target.is_file():  # a rename would destroy a device
-            raise OSError(errno.EINVAL, "it is not an ordinary file")
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
-            torch.save(content, beside)
-            beside.flush()
-            os.fsync(beside.fileno())
-        os.replace(beside.name, target)
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror}", file=target, hint="choose another place"
-        ) from error
-    finally:
-        if beside is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(beside.name)
+    with fresh_file(target) as fresh, fresh.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import errno
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnnc.errors import InputError
+from bnnc.files import check_kept, fresh_file
 from bnnc.zoo.metadata import describe, labels_for
 from bnnc.zoo.models import LARGEST_INPUT, find
 
@@ -75,8 +74,7 @@ def export_checkpoint(
     from bnnc.zoo.checkpoint import load
 
     held = load(checkpoint)
-    if os.path.exists(path) and os.path.samefile(checkpoint, path):
-        raise InputError("is the checkpoint itself", file=path, hint="choose another place")
+    check_kept([checkpoint], [path], "is the checkpoint itself, which would be replaced")
     return write(
         held.network(),
         path,
@@ -102,29 +100,11 @@ def write(
 
     The file appears complete or not at all. Raises InputError where it cannot be written.
     """
-    target = Path(path)
-    beside = None
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if target.exists() and not target.is_file():  # a rename would destroy a device
-            raise OSError(errno.EINVAL, "it is not an ordinary file")
-        # Opened before the work, so that a hopeless place is known at once.
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as beside:
-            proto = to_onnx(model, height, width, labels=labels, name=name, compact=compact)
-            beside.write(proto.SerializeToString())
-        os.chmod(beside.name, 0o666 & ~_umask())
-        os.replace(beside.name, target)
-    except BaseException as error:
-        if beside is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(beside.name)
-        if not isinstance(error, OSError):
-            raise
-        raise InputError(
-            f"cannot be written: {error.strerror}", file=target, hint="choose another place"
-        ) from error
-    return target
+    # Begun before the work, so that a hopeless place is known at once.
+    with fresh_file(path) as fresh:
+        proto = to_onnx(model, height, width, labels=labels, name=name, compact=compact)
+        fresh.write_bytes(proto.SerializeToString())
+    return Path(path)
 
 
 def to_onnx(
@@ -199,9 +179,3 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

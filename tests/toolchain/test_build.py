@@ -308,10 +308,10 @@ def test_a_folder_without_permission_is_told(
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_compiled(
     sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "a name nobody knows")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError) as caught:
         build(sources, tmp_path / "model.so", cc="no-such-cc")
     assert str(caught.value) == f"{tmp_path / 'model.so'}: cannot be written: Permission denied"

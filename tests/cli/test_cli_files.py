@@ -1,19 +1,16 @@
-"""Files that commands write: whole or not at all, and never in place of what they read."""
+"""Files that commands write: never in place of what they read."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bnnc.cli import arguments
-from bnnc.cli.files import fresh_file, write_text
 from bnnc.cli.main import _parser
 from bnnc.errors import InputError
 
@@ -115,56 +112,3 @@ def test_every_argument_that_names_a_file_is_declared_as_read_or_written() -> No
                 assert argument.dest in declared, (parser.prog, argument.dest)
                 found += 1
     assert found > 20
-
-
-# ---- a fresh file -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
-def test_a_written_file_has_the_rights_that_new_files_have(
-    tmp_path: Path, mask: int, mode: int
-) -> None:
-    own = os.umask(mask)
-    try:
-        write_text(tmp_path / "x.txt", "text")
-    finally:
-        os.umask(own)
-    assert (tmp_path / "x.txt").stat().st_mode & 0o777 == mode
-
-
-def test_a_file_may_be_written_by_several_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "x.txt"
-    texts = [str(number) * 10_000 for number in range(8)]
-    with ThreadPoolExecutor(len(texts)) as pool:
-        list(pool.map(lambda text: write_text(path, text), texts))
-    assert path.read_text() in texts and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
-    path = tmp_path / f"{'漢' * 83}.html"  # 254 bytes of the 255 that file systems allow
-    write_text(path, "text")
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", ["漢" * 100, "none/x.txt", "file/x.txt"])
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written"):
-        write_text(tmp_path / name, "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.txt"
-    path.write_text("before")
-    told = pytest.raises(InputError, match=r"x\.txt: cannot be written: No space left")
-    with told, fresh_file(path) as fresh:
-        fresh.write_text("a part")
-        raise OSError(28, "No space left on device")
-    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_reader_of_standard_output_that_leaves_is_no_failed_write(tmp_path: Path) -> None:
-    with pytest.raises(BrokenPipeError), fresh_file(tmp_path / "x.mp4"):
-        raise BrokenPipeError
-    assert not list(tmp_path.iterdir())
