@@ -104,7 +104,8 @@ BNNC_API size_t bnnc_arena_bytes(void);
 BNNC_API bnnc_pool *bnnc_pool_create(int threads);
 BNNC_API void bnnc_pool_destroy(bnnc_pool *pool);
 
-/* Run once. Inputs and outputs are dense arrays in the order of bnnc_model_json(). */
+/* Run once. Inputs and outputs are dense arrays in the order of bnnc_model_json(), aligned as their type
+ * asks; no output may overlap the arena, an input or another output. */
 BNNC_API int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs);
 BNNC_API int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
                                bnnc_observer *observer, void *user);
@@ -120,7 +121,7 @@ BNNC_API int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs
 /* The instruction set in use: "portable", "avx2", "avx512". */
 BNNC_API const char *bnnc_isa(void);
 
-/* Force one, before the first run. */
+/* Force one, before the first run or calibration. */
 BNNC_API int bnnc_set_isa(const char *name);
 
 /* Do `units` of pure arithmetic of a kind on the pool, as fast as the processor can, and return how

@@ -6,10 +6,11 @@ uint32_t bnnc_abi_version(void) {
 }
 
 int64_t bnnc_calibrate(void *arena, bnnc_pool *pool, int kind, int64_t units) {
+    if (arena == NULL || (uintptr_t)arena % 64 != 0 || units < 0 ||
+        (kind != BNNC_CALIBRATE_FLOAT && kind != BNNC_CALIBRATE_BINARY))
+        return 0;
     const bnnc_isa_table *isa = bnnc_active();
     const bnnc_ceiling_args args = {units};
-    if (arena == NULL || (uintptr_t)arena % 64 != 0 || units < 0)
-        return 0;
     switch (kind) {
     case BNNC_CALIBRATE_FLOAT:
         bnnc_parallel(pool, &isa->ceiling_f32, &args, arena);

@@ -21,9 +21,6 @@
 #define bnnc_active BNNC_CONCAT(BNNC_PREFIX, active)
 #define bnnc_parallel BNNC_CONCAT(BNNC_PREFIX, parallel)
 #define bnnc_supported_table BNNC_CONCAT(BNNC_PREFIX, supported_table)
-#define bnnc_table_portable BNNC_CONCAT(BNNC_PREFIX, table_portable)
-#define bnnc_table_avx2 BNNC_CONCAT(BNNC_PREFIX, table_avx2)
-#define bnnc_table_avx512 BNNC_CONCAT(BNNC_PREFIX, table_avx512)
 #endif
 
 /* Linkage of everything the runtime's files share: static where they are one file. */

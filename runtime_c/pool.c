@@ -170,6 +170,23 @@ static void bnnc_pool_free(bnnc_pool *pool) {
     free(pool);
 }
 
+static void bnnc_pool_end(bnnc_pool *pool) {
+    if (!pool)
+        return;
+    /* In a forked child the workers do not exist, and the lock may be held by one of them. */
+    if (pool->owner == getpid()) {
+        pthread_mutex_lock(&pool->mutex);
+        atomic_store(&pool->stop, 1);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->mutex);
+        for (int i = 0; i < pool->started; i++)
+            pthread_join(pool->workers[i], NULL);
+        pthread_cond_destroy(&pool->wake);
+        pthread_mutex_destroy(&pool->mutex);
+    }
+    bnnc_pool_free(pool);
+}
+
 bnnc_pool *bnnc_pool_create(int threads) {
     if (threads < 1 || threads > BNNC_POOL_MOST)
         return NULL;
@@ -192,7 +209,7 @@ bnnc_pool *bnnc_pool_create(int threads) {
     }
     while (pool->started < threads - 1) {
         if (!bnnc_pool_start(pool)) {
-            bnnc_pool_destroy(pool);
+            bnnc_pool_end(pool);
             return NULL;
         }
     }
@@ -200,20 +217,7 @@ bnnc_pool *bnnc_pool_create(int threads) {
 }
 
 void bnnc_pool_destroy(bnnc_pool *pool) {
-    if (!pool)
-        return;
-    /* In a forked child the workers do not exist, and the lock may be held by one of them. */
-    if (pool->owner == getpid()) {
-        pthread_mutex_lock(&pool->mutex);
-        atomic_store(&pool->stop, 1);
-        pthread_cond_broadcast(&pool->wake);
-        pthread_mutex_unlock(&pool->mutex);
-        for (int i = 0; i < pool->started; i++)
-            pthread_join(pool->workers[i], NULL);
-        pthread_cond_destroy(&pool->wake);
-        pthread_mutex_destroy(&pool->mutex);
-    }
-    bnnc_pool_free(pool);
+    bnnc_pool_end(pool);
 }
 
 BNNC_INTERNAL void bnnc_parallel(bnnc_pool *pool, const bnnc_kernel *kernel, const void *args, void *scratch) {

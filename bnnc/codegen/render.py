@@ -62,7 +62,7 @@ typedef struct {
     const bnnc_isa_table *isa;
     const void *const *inputs;
     void *const *outputs;
-} model_run;
+} bnnc_model_run;
 
 /* Places: so many bytes into the arena, the weights, an input or an output. */
 #define A(offset) ((void *)(run->arena + (offset)))
@@ -114,7 +114,7 @@ def _layer(index: int, layer: Layer, scratch: int) -> str:
         lines.append("    then " + ", ".join(step.kind for step in steps))
     head = "/* " + "\n * ".join(lines) + " */"
     body = "\n".join(_call(number, call, scratch) for number, call in enumerate(layer.calls))
-    return f"{head}\nstatic void layer_{index}(const model_run *run) {{\n{body}\n}}\n"
+    return f"{head}\nstatic void layer_{index}(const bnnc_model_run *run) {{\n{body}\n}}\n"
 
 
 def _describe(name: str, dtype: str, shape: object) -> str:
@@ -177,7 +177,7 @@ def _tables(model: Generated) -> str:
     lines += [
         "",
         "static const struct {",
-        "    void (*compute)(const model_run *run);",
+        "    void (*compute)(const bnnc_model_run *run);",
         "    int output_count;",
         "    const layer_output *outputs;",
         "} model_layers[] = {",
@@ -246,7 +246,7 @@ size_t bnnc_arena_bytes(void) {
     return @ARENA_BYTES@;
 }
 
-static int observe(const model_run *run, int index, bnnc_observer *observer, void *user) {
+static int observe(const bnnc_model_run *run, int index, bnnc_observer *observer, void *user) {
     bnnc_output views[@MAX_OUTPUTS@];
     const layer_output *outputs = model_layers[index].outputs;
     for (int i = 0; i < model_layers[index].output_count; i++) {
@@ -263,7 +263,8 @@ static int observe(const model_run *run, int index, bnnc_observer *observer, voi
     return observer(user, index, model_layers[index].output_count, views);
 }
 
-int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
+/* Not interposed, as an exported function might be where another model has one of its name. */
+static int run_layers(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
                       bnnc_observer *observer, void *user) {
     if (arena == NULL || inputs == NULL || outputs == NULL)
         return BNNC_E_NULL;
@@ -275,7 +276,7 @@ int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, v
     for (int i = 0; i < @OUTPUTS@; i++)
         if (outputs[i] == NULL)
             return BNNC_E_NULL;
-    const model_run run = {arena, pool, bnnc_active(), inputs, outputs};
+    const bnnc_model_run run = {arena, pool, bnnc_active(), inputs, outputs};
     for (int i = 0; i < @LAYERS@; i++) {
         model_layers[i].compute(&run);
         if (observer != NULL && observe(&run, i, observer, user) != 0)
@@ -285,7 +286,12 @@ int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, v
 }
 
 int bnnc_run(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs) {
-    return bnnc_run_observed(arena, pool, inputs, outputs, NULL, NULL);
+    return run_layers(arena, pool, inputs, outputs, NULL, NULL);
+}
+
+int bnnc_run_observed(void *arena, bnnc_pool *pool, const void *const *inputs, void *const *outputs,
+                      bnnc_observer *observer, void *user) {
+    return run_layers(arena, pool, inputs, outputs, observer, user);
 }
 """
 
@@ -296,7 +302,7 @@ int bnnc_detect(void *arena, bnnc_pool *pool, const void *const *inputs, bnnc_bo
         return -BNNC_E_NULL;
     uint8_t *base = arena;
     void *const outputs[] = {@PLACES@};
-    const int code = bnnc_run(arena, pool, inputs, outputs);
+    const int code = run_layers(arena, pool, inputs, outputs, NULL, NULL);
     if (code != BNNC_OK)
         return -code;
     const bnnc_centernet net = {@HEADS@, @SIZES@, @STRIDE@, @TOP@};

@@ -24,7 +24,8 @@ from bnnc.toolchain.objects import runtime_objects
 from bnnc.toolchain.targets import Target, resolve
 
 CFLAGS = ("-O3", "-g0", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-pthread")
-LINK_FLAGS = ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,-z,noexecstack")
+LINK_FLAGS = ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,-Bsymbolic")
+"""The last one: a library calls its own functions, not another model's of the same name."""
 LIBRARIES = ("-lm",)
 
 _WEIGHTS = """\
@@ -38,8 +39,8 @@ _WEIGHTS = """\
     .size {symbol}, . - {symbol}
     .section .note.GNU-stack, "", %progbits
 """
-_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_TAKEN = frozenset({"linux", "unix"})  # gcc's own macros
+_PREFIX = re.compile(r"(?!bnnc_)[A-Za-z][A-Za-z0-9_]{0,62}")  # the runtime's own names begin so
+_TAKEN = frozenset("linux unix errno stdin stdout stderr EOF INFINITY NAN NULL".split())  # macros
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,7 @@ class _Job:
 
     @property
     def flags(self) -> list[str]:
-        named = [] if self.prefix == "bnnc" else [f"-DBNNC_PREFIX={self.prefix}"]
-        return [*CFLAGS, *named, f"-I{runtime_sources.folder()}"]
+        return [*CFLAGS, f"-I{runtime_sources.folder()}"]
 
     def objects(self, compiler: Compiler, work: Path) -> list[Path]:
         """The model's object files, made in ``work``, then the runtime's."""
@@ -113,9 +113,11 @@ class _Job:
         (work / "weights.bin").write_bytes(self.sources.weights)
         symbol = f"{self.prefix}_weights"
         (work / "weights.s").write_text(_WEIGHTS.format(symbol=symbol))
-        model = _compile(compiler, self.flags, work / "model.c")
+        prefixed = [*self.flags, *runtime_sources.prefix_flags(self.prefix)]
+        model = _compile(compiler, prefixed, work / "model.c")
         weights = _compile(compiler, [], work / "weights.s")
-        return [model, weights, *runtime_objects(compiler, self.flags, work)]
+        runtime = runtime_objects(compiler, self.flags, work, prefix=self.prefix)
+        return [model, weights, *runtime]
 
 
 def _compile(compiler: Compiler, flags: list[str], source: Path) -> Path:

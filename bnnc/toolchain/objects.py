@@ -3,6 +3,9 @@
 The key is everything that an object depends on: the compiler, its flags, and the content of the
 runtime's files. Objects appear by rename and are never taken away from a build that uses them, so
 builds at the same time do no harm; a set that was damaged is compiled anew.
+
+The kernels, which take long to compile, make a set of their own that no prefix changes. Their
+symbols are named by its key instead: static libraries of models that share it share its kernels.
 """
 
 from __future__ import annotations
@@ -37,20 +40,34 @@ build."""
 _DAY = 24 * 3600
 
 
-def runtime_objects(compiler: Compiler, flags: Sequence[str], scratch: Path) -> list[Path]:
+def runtime_objects(
+    compiler: Compiler, flags: Sequence[str], scratch: Path, *, prefix: str = "bnnc"
+) -> list[Path]:
     """Object files of the C runtime, compiled if the cache does not have them.
 
     Args:
         compiler: the compiler.
         flags: what it is called with.
         scratch: a folder to compile in.
+        prefix: what the public symbols start with.
 
     Raises:
         ToolchainError: if a file does not compile.
     """
-    units = runtime_sources.units()
+    named = [*flags, f"-DBNNC_KERNELS=bnnc_{_key(compiler, flags)[:16]}"]
+    kernels, others = runtime_sources.kernel_units(), runtime_sources.other_units()
+    prefixed = [*named, *runtime_sources.prefix_flags(prefix)]
+    return [
+        *_kept_objects(compiler, named, kernels, scratch),
+        *_kept_objects(compiler, prefixed, others, scratch),
+    ]
+
+
+def _kept_objects(
+    compiler: Compiler, flags: Sequence[str], units: Sequence[Path], scratch: Path
+) -> list[Path]:
     cache = _cache_folder()
-    home = None if cache is None else cache / _key(compiler, flags)
+    home = None if cache is None else cache / _key(compiler, [*flags, *(u.name for u in units)])
     if home is not None:
         kept = [home / f"{unit.stem}.o" for unit in units]
         if _is_whole(home, kept):

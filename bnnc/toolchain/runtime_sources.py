@@ -14,6 +14,12 @@ _POSIX = """\
 #endif"""
 """Asks for threads and signals where the compiler is told to keep to ISO C (``-std=c99``)."""
 
+_ON_PREFIXES = """\
+ * Where two models are linked into one program, each is generated with a prefix of its own:
+ * define BNNC_PREFIX to it before including this file.
+"""
+"""What the header says of prefixes before it has one."""
+
 _INTERFACE = (
     "abi_version",
     "model_json",
@@ -43,10 +49,19 @@ def folder() -> Path:
     raise ToolchainError("the C runtime is missing", file=package, hint="install bnnc again")
 
 
-def units() -> list[Path]:
-    """The C files to compile, in a fixed order."""
-    root = folder()
-    return sorted([*root.glob("*.c"), *root.glob("isa/*.c")])
+def kernel_units() -> list[Path]:
+    """The C files of the kernels, one for each instruction set, in a fixed order."""
+    return sorted(folder().glob("isa/*.c"))
+
+
+def other_units() -> list[Path]:
+    """The other C files to compile, in a fixed order."""
+    return sorted(folder().glob("*.c"))
+
+
+def prefix_flags(prefix: str) -> list[str]:
+    """What the compiler is called with where public symbols start with ``prefix``."""
+    return [] if prefix == "bnnc" else [f"-DBNNC_PREFIX={prefix}"]
 
 
 def files() -> list[Path]:
@@ -62,7 +77,8 @@ def header(prefix: str) -> str:
     if prefix == "bnnc":
         return text
     text = re.sub(r"#ifdef BNNC_PREFIX\n.*?#endif\n\n?", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r"\bBNNC_H\b", f"{prefix.upper()}_H", text)
+    text = text.replace(_ON_PREFIXES, f" * Every name starts with this model's prefix, {prefix}.\n")
+    text = re.sub(r"\bBNNC_H\b", f"BNNC_H_{prefix}", text)
     names = "|".join(_INTERFACE)
     return re.sub(rf"\bbnnc_({names})\b", rf"{prefix}_\1", text)
 
@@ -80,7 +96,7 @@ def single_file(model: str, prefix: str) -> str:
         lines.append(f"#define BNNC_PREFIX {prefix}")
     seen: set[Path] = set()
     root = folder()
-    for unit in units():
+    for unit in (*other_units(), *kernel_units()):
         lines.append(f"\n/* ---- {unit.relative_to(root).as_posix()} ---- */\n")
         lines.append(_inlined(unit.read_text(), unit.parent, seen))
     lines.append("\n/* ---- the model ---- */\n")

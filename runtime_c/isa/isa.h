@@ -104,6 +104,19 @@ BNNC_INLINE uint64_t bnnc_transpose_8x8(uint64_t x) {
     return x ^ t ^ t << 28;
 }
 
+/* Kernels compiled for several models are the same in each, and linked once where models share a program:
+ * their tables have the name of their version, BNNC_KERNELS, and may be there twice. */
+#ifdef BNNC_KERNELS
+#define BNNC_NAMED_(version, name) version##_##name
+#define BNNC_NAMED(version, name) BNNC_NAMED_(version, name)
+#define bnnc_table_portable BNNC_NAMED(BNNC_KERNELS, table_portable)
+#define bnnc_table_avx2 BNNC_NAMED(BNNC_KERNELS, table_avx2)
+#define bnnc_table_avx512 BNNC_NAMED(BNNC_KERNELS, table_avx512)
+#define BNNC_TABLE BNNC_INTERNAL __attribute__((weak))
+#else
+#define BNNC_TABLE BNNC_INTERNAL
+#endif
+
 BNNC_INTERNAL const bnnc_isa_table *bnnc_table_portable(void);
 #if defined(__x86_64__)
 BNNC_INTERNAL const bnnc_isa_table *bnnc_table_avx2(void);

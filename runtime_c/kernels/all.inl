@@ -65,7 +65,7 @@ static const bnnc_isa_table ISA(kernels) = {
     .ceiling_bits_macs = 8 * 1000 * (int64_t)BNNC_VEC_BYTES * 8 * 27 / 14,
 };
 
-BNNC_INTERNAL const bnnc_isa_table *ISA(table)(void) {
+BNNC_TABLE const bnnc_isa_table *ISA(table)(void) {
     return &ISA(kernels);
 }
 

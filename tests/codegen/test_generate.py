@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -351,14 +352,21 @@ def test_inputs_and_constants_can_be_outputs(
     _agree(graph, compile_graph, rng)
 
 
-def test_the_same_model_gives_the_same_text() -> None:
-    def text() -> str:
-        graph, (x,) = _graph((1, 3, 4, 4))
-        graph.mark_outputs([graph.add("Relu", [graph.add("Neg", [x]).output]).output])
-        info = {"abi": 1, "bnnc": "test", "name": "m"}
-        return codegen.source(codegen.generate(graph, info), embed_weights=True)
+def _text() -> str:
+    graph, (x,) = _graph((1, 3, 4, 4))
+    graph.mark_outputs([graph.add("Relu", [graph.add("Neg", [x]).output]).output])
+    info = {"abi": 1, "bnnc": "test", "name": "m"}
+    return codegen.source(codegen.generate(graph, info), embed_weights=True)
 
-    assert text() == text()
+
+def test_the_same_model_gives_the_same_text() -> None:
+    assert _text() == _text()
+
+
+def test_no_run_passes_through_a_symbol_that_another_model_may_have() -> None:
+    text = _text()
+    for name in ("bnnc_run", "bnnc_run_observed", "bnnc_detect"):
+        assert len(re.findall(rf"\b{name}\(", text)) == 1  # its definition
 
 
 HOSTILE = 'x*/ int evil; /* "; system("rm") // \n ??/ \\ \0 %s \N{SNOWMAN}'

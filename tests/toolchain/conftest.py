@@ -85,7 +85,7 @@ def a_compiler() -> None:
 EMPTY_TABLE = """\
 static const bnnc_isa_table ISA(kernels) = {.name = BNNC_TEXT(BNNC_ISA)};
 
-BNNC_INTERNAL const bnnc_isa_table *ISA(table)(void) {
+BNNC_TABLE const bnnc_isa_table *ISA(table)(void) {
     return &ISA(kernels);
 }
 #undef BNNC_ISA

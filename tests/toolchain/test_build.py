@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -119,25 +120,44 @@ def test_a_c_file_includes_only_system_headers(whole_sources: Sources, tmp_path:
     assert not re.search(r'#\s*include\s+"', (tmp_path / "model.c").read_text())
 
 
-@pytest.mark.parametrize("emit", ["a", "c"])
+def test_a_library_runs_its_own_functions_where_another_has_the_same(
+    sources: Sources, tmp_path: Path
+) -> None:
+    build(sources, tmp_path / "one.so")
+    build(Sources(sources.text, struct.pack("<4f", 5, 6, 7, 8)), tmp_path / "two.so")
+    script = (
+        "import ctypes, bnnc, numpy as np\n"
+        "ctypes.CDLL('./one.so', mode=ctypes.RTLD_GLOBAL)\n"
+        "print(bnnc.load('two.so', threads=1)(np.zeros((1, 4), np.float32))[0].tolist())\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "[[5.0, 6.0, 7.0, 8.0]]\n", done.stderr
+
+
+@pytest.mark.parametrize("emit", ["a", "c", "whole a"])
 def test_two_models_link_into_one_program(
     sources: Sources, whole_sources: Sources, tmp_path: Path, emit: str
 ) -> None:
+    whole, _, emit = emit.rpartition(" ")
     model = sources if emit == "a" else whole_sources
     for name in ("one", "two"):
         build(model, tmp_path / f"{name}.{emit}", emit=emit, prefix=name)
     (tmp_path / "main.c").write_text(PROGRAM)
     parts = ["main.c", f"one.{emit}", f"two.{emit}"]
+    if whole:
+        parts = [parts[0], "-Wl,--whole-archive", *parts[1:], "-Wl,--no-whole-archive"]
     command = ["cc", "-O1", "-o", "program", *parts, "-lm", "-pthread"]
     subprocess.run(command, cwd=tmp_path, check=True)
     done = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True)
     assert done.stdout == "0 4 4 no error\n"
 
 
-def test_a_static_librarys_symbols_all_carry_the_prefix(sources: Sources, tmp_path: Path) -> None:
+def test_a_static_librarys_symbols_carry_the_prefix_or_their_version(
+    sources: Sources, tmp_path: Path
+) -> None:
     build(sources, tmp_path / "det.a", emit="a", prefix="det")
-    stray = {n for n in _symbols(tmp_path / "det.a", "--defined-only", "-g") if "det_" not in n}
-    assert not stray
+    assert not _stray_symbols(tmp_path / "det.a", "det")
 
 
 @pytest.mark.slow
@@ -152,10 +172,29 @@ def test_the_whole_runtime_is_one_file_that_compiles_without_a_warning(
 
 
 @pytest.mark.slow
-def test_kernels_carry_the_prefix_too(sources: Sources, tmp_path: Path) -> None:
+def test_kernels_show_nothing_but_tables_named_by_their_version(
+    sources: Sources, tmp_path: Path
+) -> None:
     build(sources, tmp_path / "det.a", emit="a", prefix="det")
-    stray = {n for n in _symbols(tmp_path / "det.a", "--defined-only", "-g") if "det_" not in n}
-    assert not stray
+    assert not _stray_symbols(tmp_path / "det.a", "det")
+
+
+def test_headers_whose_prefixes_differ_by_case_alone_go_together(
+    whole_sources: Sources, tmp_path: Path
+) -> None:
+    for name in ("det", "Det"):
+        (tmp_path / name).mkdir()
+        build(whole_sources, tmp_path / name / "model.c", emit="c", prefix=name)
+    text = '#include "det/model.h"\n#include "Det/model.h"\nint main(void) { return %s; }\n'
+    (tmp_path / "main.c").write_text(text % "det_run == Det_run")
+    command = ["cc", "-Werror", "-fsyntax-only", "main.c"]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+
+
+def test_a_header_with_a_prefix_says_so(whole_sources: Sources, tmp_path: Path) -> None:
+    build(whole_sources, tmp_path / "model.c", emit="c", prefix="det")
+    text = (tmp_path / "model.h").read_text()
+    assert "Every name starts with this model's prefix, det." in text and "PREFIX" not in text
 
 
 def test_a_header_works_in_cplusplus(sources: Sources, tmp_path: Path) -> None:
@@ -254,7 +293,10 @@ def test_builds_of_one_output_at_the_same_time_all_succeed(
 # ---- what goes wrong --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["", "1st", "a-b", "linux", "x;y", "é", "a" * 70, "ha\nha"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "1st", "a-b", "linux", "NULL", "bnnc_pool", "x;y", "é", "a" * 70, "ha\nha"],
+)
 def test_a_prefix_must_be_a_c_name(sources: Sources, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="is no prefix for C symbols"):
         build(sources, tmp_path / "model.so", prefix=name)
@@ -407,6 +449,12 @@ def test_a_killed_compiler_is_told(
     )
     with pytest.raises(ToolchainError, match="stopped by signal 9, as when memory runs out"):
         build(sources, tmp_path / "model.so", cc=str(cc))
+
+
+def _stray_symbols(library: Path, prefix: str) -> set[str]:
+    """Those that would be in the way of another model's in one program."""
+    own = re.compile(rf"{prefix}_\w+|bnnc_[0-9a-f]{{16}}_table_\w+")
+    return {name for name in _symbols(library, "--defined-only", "-g") if not own.fullmatch(name)}
 
 
 def _symbols(path: Path, *options: str) -> set[str]:
