@@ -40,6 +40,7 @@ __all__ = [
     "ToolchainError",
     "UnsupportedError",
     "compile",
+    "get_include",
     "load",
     "stats",
 ]
@@ -82,6 +83,13 @@ def stats(model: Any, *, convention: str = "executed", **options: Any) -> Statis
 
     graph, _ = reference_graph(model, **options)
     return statistics(graph, convention)
+
+
+def get_include() -> str:
+    """The folder of ``bnnc.h``, the interface of every compiled library, for a C compiler's -I."""
+    from bnnc.toolchain import runtime_sources
+
+    return str(runtime_sources.folder())
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,10 @@ def test_everything_promised_is_there(name: str) -> None:
     assert getattr(bnnc, name) is not None and name in dir(bnnc)
 
 
+def test_the_interfaces_header_is_where_get_include_says() -> None:
+    assert "bnnc_run" in (Path(bnnc.get_include()) / "bnnc.h").read_text()
+
+
 def test_an_unknown_attribute_is_told() -> None:
     with pytest.raises(AttributeError, match="module 'bnnc' has no attribute 'nothing'"):
         _ = bnnc.nothing

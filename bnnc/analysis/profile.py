@@ -1,4 +1,4 @@
-"""Where the time of a run goes: a layer at a time, by an observer's clock."""
+"""Where the time of a run goes, a layer at a time."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def profile(
     rounds: int = 10,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Profile:
-    """Run ``rounds`` times observed and as often unobserved, alternately, after one warm-up; then
+    """Run ``rounds`` times with a clock and as often without, alternately, after one warm-up; then
     measure the machine's ceilings.
 
     A layer can pass its ceiling where a kernel does with fewer operations than the convolution
@@ -102,14 +102,8 @@ def profile(
         start = time.perf_counter()
         session.run(None, feeds)
         whole.append(time.perf_counter() - start)
-        clock = time.perf_counter()
-
-        def observe(layer: int, _outputs: list[np.ndarray]) -> None:
-            nonlocal clock
-            times[layer].append(time.perf_counter() - clock)
-            clock = time.perf_counter()
-
-        session.run_observed(feeds, observe)
+        for known, seconds in zip(times, session.run_timed(feeds)):
+            known.append(seconds)
     layers = tuple(
         LayerTime(
             layer["name"],

@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import byref, c_uint8, c_void_p
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -172,12 +172,19 @@ class InferenceSession:
         Raises:
             InputError, LibraryError: as :meth:`run`; also InputError for more than one item.
         """
-        arrays, items = self._interface.arrays(feeds)
-        if items != 1:
-            raise InputError(f"an observed run takes a batch of one, not of {items}")
-        results = self._interface.results(range(len(self._interface.outputs)), 1, None, arrays)
-        self._run(arrays, results, 1, callback)
-        return [results[index] for index in range(len(self._interface.outputs))]
+        return self._run_watched(feeds, _Callback(callback))
+
+    def run_timed(self, feeds: Mapping[str, np.ndarray]) -> list[float]:
+        """Run one item and return how many seconds each layer took, by ``info["layers"]``.
+
+        The clock is read between layers, which takes some microseconds each time.
+
+        Raises:
+            InputError, LibraryError: as :meth:`run`; also InputError for more than one item.
+        """
+        watch = _Stopwatch()
+        self._run_watched(feeds, watch)
+        return [end - start for start, end in zip(watch.times, watch.times[1:])]
 
     def ceilings(self, seconds: float = 0.05) -> dict[str, float]:
         """What this machine can do at best with the session's threads and instruction set:
@@ -220,7 +227,7 @@ class InferenceSession:
         arrays: list[np.ndarray],
         results: Mapping[int, np.ndarray],
         items: int,
-        callback: Observer | None,
+        watch: _Watch | None,
     ) -> None:
         library = self._library
         pool = self._live_pool()
@@ -232,10 +239,10 @@ class InferenceSession:
                 slot.inputs[k] = address + item * step
             for k, (address, step) in enumerate(targets):
                 slot.outputs[k] = address + item * step
-            if callback is None:
+            if watch is None:
                 code = library.call("run", slot.arena, pool.pointer, slot.inputs, slot.outputs)
             else:
-                code = self._observe(slot, pool, callback)
+                code = self._watch(slot, pool, watch)
             if code:
                 raise LibraryError(f"the run failed: {library.explain(code)}", file=self.path)
         self._give_back(slot)
@@ -251,17 +258,24 @@ class InferenceSession:
         if self._pool is not None:
             self._idle.append(slot)
 
-    def _observe(self, slot: _Slot, pool: _Pool, callback: Observer) -> int:
+    def _run_watched(self, feeds: Mapping[str, np.ndarray], watch: _Watch) -> list[np.ndarray]:
+        arrays, items = self._interface.arrays(feeds)
+        if items != 1:
+            raise InputError(f"an observed run takes a batch of one, not of {items}")
+        results = self._interface.results(range(len(self._interface.outputs)), 1, None, arrays)
+        self._run(arrays, results, 1, watch)
+        return [results[index] for index in range(len(self._interface.outputs))]
+
+    def _watch(self, slot: _Slot, pool: _Pool, watch: _Watch) -> int:
         failure: list[BaseException] = []
         signals = HeldSignals()
 
         @OBSERVER
         def observer(_user: Any, layer: int, count: int, outputs: Any) -> int:
             try:
-                views = [_view(outputs[k].data, outputs[k].bytes) for k in range(count)]
                 try:
                     signals.free = True
-                    callback(layer, views)
+                    watch.layer(layer, count, outputs)
                 finally:
                     signals.free = False
             except BaseException as error:
@@ -270,6 +284,7 @@ class InferenceSession:
 
         args = (slot.arena, pool.pointer, slot.inputs, slot.outputs, observer, None)
         with signals:
+            watch.begin()
             code = self._library.call("run_observed", *args)
         if failure:
             raise failure[0]
@@ -282,6 +297,42 @@ class InferenceSession:
         if pool.process != os.getpid():  # after a fork only the calling thread is left
             self._pool = pool = _Pool(self._library, self.threads)
         return pool
+
+
+class _Watch(Protocol):
+    """Who is told of a run's layers."""
+
+    def begin(self) -> None:
+        """The run begins."""
+
+    def layer(self, number: int, count: int, outputs: Any) -> None:
+        """A layer has ended; ``outputs`` are ``count`` of its outputs, as C gives them."""
+
+
+class _Callback:
+    """Shows a callback what each layer gave."""
+
+    def __init__(self, callback: Observer) -> None:
+        self._callback = callback
+
+    def begin(self) -> None:
+        pass
+
+    def layer(self, number: int, count: int, outputs: Any) -> None:
+        self._callback(number, [_view(outputs[k].data, outputs[k].bytes) for k in range(count)])
+
+
+class _Stopwatch:
+    """Notes when the run began and when each layer ended, in seconds."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def begin(self) -> None:
+        self.times.append(time.perf_counter())
+
+    def layer(self, number: int, count: int, outputs: Any) -> None:
+        self.times.append(time.perf_counter())
 
 
 class _Slot:

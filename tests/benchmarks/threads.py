@@ -3,7 +3,7 @@
     python -m tests.benchmarks.threads [--models q0,q1,q2,q3,q5] [--threads 2] [--size 512]
         [--rounds 100] [--isa avx2] [--layers 5]
 
-Runs of one thread and of several alternate in one process, plain ones and observed ones. Prints a
+Runs of one thread and of several alternate in one process, as a whole and by layer. Prints a
 table in Markdown: milliseconds of both and their ratio, of medians, of shortest runs, and of the
 sums of every layer's shortest times; then the layers that lose most against a perfect division.
 What others do on a machine slows runs that need several of its processors more than those that
@@ -22,8 +22,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from bnnc.analysis.bench import own_run
 from bnnc.analysis.machine import machine
@@ -46,28 +44,20 @@ class Times:
 
 
 def measure(sessions: Sequence[InferenceSession], rounds: int) -> list[Times]:
-    """Run each session in turn, plainly and observed, ``rounds`` times after two turns that do not
-    count."""
+    """Run each session in turn, as a whole and by layer, ``rounds`` times after two turns that do
+    not count."""
     described = sessions[0].info
     (feeds,) = samples(described["inputs"], described["metadata"], 1)
     runs: list[list[float]] = [[] for _ in sessions]
     layers = [[float("inf")] * len(described["layers"]) for _ in sessions]
     plain = [own_run(session, feeds) for session in sessions]
-    clock = 0.0
     for turn in range(-2, rounds):
         for session, run, whole, shortest in zip(sessions, plain, runs, layers):
             start = time.perf_counter()
             run()
             if turn >= 0:
                 whole.append(time.perf_counter() - start)
-
-            def observe(layer: int, _: list[np.ndarray], shortest: list[float] = shortest) -> None:
-                nonlocal clock
-                shortest[layer] = min(shortest[layer], time.perf_counter() - clock)
-                clock = time.perf_counter()
-
-            clock = time.perf_counter()
-            session.run_observed(feeds, observe)
+            shortest[:] = map(min, shortest, session.run_timed(feeds))
     return [Times(tuple(whole), tuple(shortest)) for whole, shortest in zip(runs, layers)]
 
 

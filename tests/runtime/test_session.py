@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -193,6 +195,22 @@ def test_an_exception_in_an_observer_stops_the_run_and_surfaces(session: Inferen
         session.run_observed({"x": X}, fail)
     assert seen == [0]
     np.testing.assert_array_equal(session(X)[0], X * 2)
+
+
+def test_the_time_before_a_run_belongs_to_no_layer(
+    session: InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    arrays = session._interface.arrays
+
+    def slow(feeds: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], int]:
+        for _ in range(100):
+            next(clock)
+        return arrays(feeds)
+
+    monkeypatch.setattr(session._interface, "arrays", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    assert session.run_timed({"x": X}) == [1.0, 1.0]
 
 
 class Told(Exception):
