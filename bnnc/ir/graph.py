@@ -180,6 +180,7 @@ class Graph:
         self.metadata: dict[str, str] = {}
         self.open_batch = False
         self._dag: nx.MultiDiGraph = nx.MultiDiGraph()
+        self._order: list[Node] = []  # empty where a change has made it out of date
         self._serial = itertools.count()
         self._names: set[str] = set()
         self._repeats: dict[str, int] = {}
@@ -257,6 +258,7 @@ class Graph:
             Value(self.unique_name(want), type, node, index)
             for index, (want, type) in enumerate(zip(wanted, types))
         )
+        self._order = []
         self._dag.add_node(node)
         for slot, value in enumerate(inputs):
             if value is not None:
@@ -285,7 +287,10 @@ class Graph:
 
     def all_nodes(self) -> list[Node]:
         """Every node, inputs and constants too, in the same order."""
-        return list(nx.lexicographical_topological_sort(self._dag, key=lambda n: n.serial))
+        if not self._order:
+            by_age = nx.lexicographical_topological_sort(self._dag, key=lambda n: n.serial)
+            self._order = list(by_age)
+        return list(self._order)
 
     def values(self) -> Iterator[Value]:
         """Every value, in the order of :meth:`all_nodes`."""
@@ -314,6 +319,7 @@ class Graph:
 
     def set_input(self, node: Node, slot: int, value: Value | None) -> None:
         """Rewire one input of ``node``. Output types are not inferred anew."""
+        self._order = []
         old = node.inputs[slot]
         if old is not None:
             self._dag.remove_edge(old.producer, node, key=slot)
@@ -334,6 +340,13 @@ class Graph:
         self.replace(old, new)
         old.name, new.name = new.name, old.name
 
+    def inherit(self, new: Node, *old: Node) -> Node:
+        """Give ``new`` the place in the order of the first of ``old`` and the origins of all."""
+        self._order = []
+        new.serial = min(node.serial for node in old)
+        new.origin = tuple(dict.fromkeys(name for node in old for name in node.origin))
+        return new
+
     def replace_input(self, old: Value, type: TensorType) -> Value:
         """Let a new input of ``type`` take the place and the name of the input ``old``, which
         stays a value without a place among the inputs: replace it before it is dropped."""
@@ -347,6 +360,7 @@ class Graph:
     def remove(self, node: Node) -> None:
         """Remove a node whose outputs nobody reads."""
         assert not any(self.consumers(v) or self.is_output(v) for v in node.outputs), node
+        self._order = []
         self._dag.remove_node(node)
 
     def prune(self) -> int:
@@ -357,6 +371,7 @@ class Graph:
                 alive.add(value.producer)
                 alive.update(nx.ancestors(self._dag, value.producer))
         dead = [node for node in self._dag if node not in alive]
+        self._order = []
         self._dag.remove_nodes_from(dead)
         return len(dead)
 

@@ -11,7 +11,7 @@ from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
 from bnnc.passes.affine import affine_of
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import channel_vector, inherit
+from bnnc.passes.rewriting import channel_vector
 
 _MAX_NODES = 64
 
@@ -49,7 +49,7 @@ def _move(graph: Graph, node: Node) -> int:
     at, compare = found
     inputs = [x, graph.constant(at, node.operand(1).name)]
     steps = (Step("sign", (1,), 0, (compare,)),)
-    new = inherit(graph.add("Map", inputs, {"steps": steps}), node, *chain)
+    new = graph.inherit(graph.add("Map", inputs, {"steps": steps}), node, *chain)
     new.output.stands_for = node.output.stands_for
     graph.take_over(node.output, new.output)
     graph.remove(node)

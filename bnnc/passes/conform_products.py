@@ -13,7 +13,6 @@ from bnnc.ir.costs import share_of, values_behind
 from bnnc.ir.graph import Graph, Node, Share, Value
 from bnnc.ir.weights import TwoValued
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 
 
 def conform_products(graph: Graph, report: Report) -> int:
@@ -83,7 +82,7 @@ class _Chain:
         added = self.graph.add(op, inputs, attrs, name=self.node.name)
         if op in PRODUCTS:
             added.share = self.share
-        self.value = inherit(added, self.node).output
+        self.value = self.graph.inherit(added, self.node).output
         return self
 
     def bias(self) -> Value:

@@ -10,7 +10,7 @@ from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.ops.movement import slice_ranges
 from bnnc.ir.ops.resize import is_nearest
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit, same_everywhere
+from bnnc.passes.rewriting import same_everywhere
 
 
 def eliminate(graph: Graph, report: Report) -> int:
@@ -38,13 +38,13 @@ def eliminate(graph: Graph, report: Report) -> int:
         elif _reorders_nothing(node):
             shape = {"shape": node.output.shape}
             reshape = graph.add("Reshape", [node.operand(0)], shape, name=node.name)
-            graph.take_over(node.output, inherit(reshape, node).output)
+            graph.take_over(node.output, graph.inherit(reshape, node).output)
             changed += 1
         elif _pools_single_elements(node):
             ends = {"starts": (0, 0), "ends": node.operand(0).shape[2:], "axes": (2, 3)}
             steps = {**ends, "steps": node.attrs["strides"]}
             cut = graph.add("Slice", [node.operand(0)], steps, name=node.name)
-            graph.take_over(node.output, inherit(cut, node).output)
+            graph.take_over(node.output, graph.inherit(cut, node).output)
             changed += 1
     return changed
 

@@ -11,7 +11,7 @@ from bnnc.ir.costs import share_of
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.packing import Packing
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import append, inherit
+from bnnc.passes.rewriting import append
 
 
 def expose_binary(graph: Graph, report: Report) -> int:
@@ -86,7 +86,7 @@ def _expose(graph: Graph, node: Node, packing: Packing, signs: dict[Value, Value
 def _add(graph: Graph, value: Value, summand: Value, node: Node) -> Value:
     """Add ``summand`` to ``value`` for everyone who reads it."""
     add = graph.add("Add", [value, summand], name=node.name, values=[value.name])
-    graph.take_over(value, inherit(add, node).output)
+    graph.take_over(value, graph.inherit(add, node).output)
     return add.output
 
 
@@ -98,7 +98,7 @@ def _sums(graph: Graph, node: Node, offset: np.ndarray) -> Value:
     shape = (group, *w.shape[1:]) if node.op.name == "Conv" else (w.shape[0], 1)
     ones = graph.constant(np.ones(shape, np.float32), f"{w.name}.ones")
     inputs = [node.operand(0), ones]
-    product = inherit(graph.add(node.op.name, inputs, node.attrs, name=node.name), node)
+    product = graph.inherit(graph.add(node.op.name, inputs, node.attrs, name=node.name), node)
     product.share = share_of(node).rest
     sums = product.output
     if node.op.name == "MatMul":
@@ -108,13 +108,13 @@ def _sums(graph: Graph, node: Node, offset: np.ndarray) -> Value:
     else:
         batch, _, *plane = sums.shape
         apart = graph.add("Reshape", [sums], {"shape": (batch, group, 1, *plane)}, name=node.name)
-        sums, factors = inherit(apart, node).output, (group, -1, 1, 1)
+        sums, factors = graph.inherit(apart, node).output, (group, -1, 1, 1)
     scaled = graph.add("Mul", [sums, graph.constant(offset.reshape(factors))], name=node.name)
-    result = inherit(scaled, node).output
+    result = graph.inherit(scaled, node).output
     if result.shape != node.output.shape:
         assert prod(result.shape) == prod(node.output.shape), node
         back = graph.add("Reshape", [result], {"shape": node.output.shape}, name=node.name)
-        result = inherit(back, node).output
+        result = graph.inherit(back, node).output
     return result
 
 
@@ -129,16 +129,16 @@ def _use_signs(graph: Graph, node: Node, packing: Packing, signs: dict[Value, Va
             elif node.op.name == "Conv":
                 middle = middle.reshape(-1, 1, 1)
             constant = graph.constant(middle, f"{source.name}.middle")
-            centred = inherit(graph.add("Sub", [source, constant]), source.producer).output
+            centred = graph.inherit(graph.add("Sub", [source, constant]), source.producer).output
         sign = graph.add("Sign", [centred], {"zero": 1}, values=[f"{source.name}.sign"])
-        signs[source] = inherit(sign, source.producer).output
+        signs[source] = graph.inherit(sign, source.producer).output
     x = signs[source]
     if node.op.name == "Conv":
         pads = packing.pads
         if packing.pad and any(pads):
             top, left, bottom, right = pads
             around = {"pads": (0, 0, top, left, 0, 0, bottom, right), "value": float(packing.pad)}
-            x = inherit(graph.add("Pad", [x], around, name=node.name), node).output
+            x = graph.inherit(graph.add("Pad", [x], around, name=node.name), node).output
             pads = (0, 0, 0, 0)
         node.attrs["pads"] = pads
     graph.set_input(node, 0, x)

@@ -7,7 +7,7 @@ import numpy as np
 from bnnc.ir.graph import Graph, Node
 from bnnc.passes.affine import Affine, affine_of
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import channel_vector, inherit
+from bnnc.passes.rewriting import channel_vector
 
 
 def fold_batchnorm(graph: Graph, report: Report) -> int:
@@ -65,7 +65,7 @@ def _fold(graph: Graph, node: Node) -> int:
         name=node.name,
         values=[last.name],
     )
-    graph.take_over(last, inherit(new, *folded).output)
+    graph.take_over(last, graph.inherit(new, *folded).output)
     for dead in reversed(folded):
         graph.remove(dead)
     return 1

@@ -12,7 +12,6 @@ from bnnc.ir.epilogue import Step
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 from bnnc.passes.steps import Piece, pieces_of
 
 _PRODUCTS = ("BinaryConv", "Conv", "ConvTranspose", "MatMul")
@@ -84,7 +83,7 @@ class _Epilogue:
         old = (*anchor, *self.parts)
         steps = {"steps": tuple(self.steps)}
         new = self.graph.add(op, self.inputs, {**attrs, **steps}, name=old[0].name, values=names)
-        inherit(new, *old)
+        self.graph.inherit(new, *old)
         for value, result in zip(self.written, new.outputs):
             result.stands_for = value.stands_for
             self.graph.take_over(value, result)

@@ -9,7 +9,6 @@ from bnnc.ir.epilogue import Branch, Step
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 
 CHANNELS = 4, 256
 """Channels of x from which, and up to which, Winograd's transformation pays."""
@@ -108,7 +107,7 @@ def _fuse(graph: Graph, pairs: list[tuple[Node, Node]]) -> None:
     }
     names = [value.name for value in outputs]
     fused = graph.add("BranchedConv", inputs, attrs, name="+".join(titles), values=names)
-    inherit(fused, *(node for pair in pairs for node in pair))
+    graph.inherit(fused, *(node for pair in pairs for node in pair))
     for old, new in zip(outputs, fused.outputs):
         new.stands_for = old.stands_for
         graph.take_over(old, new)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bnnc.ir.graph import Graph, Node
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 
 _WIDEST = 512
 """Columns of output that one row in registers may have."""
@@ -30,7 +29,7 @@ def fuse_pools(graph: Graph, report: Report) -> int:
         names = [value.name for value in node.outputs]
         attrs = {"pool": tuple(pool.attrs["kernel"]), **kept}
         fused = graph.add("PooledConv", inputs, attrs, name=node.name, values=names)
-        inherit(fused, pool, node)
+        graph.inherit(fused, pool, node)
         for old, new in zip(node.outputs, fused.outputs):
             new.stands_for = old.stands_for
             graph.take_over(old, new)

@@ -9,7 +9,6 @@ from bnnc.ir.domains import Domains, Exact, Finite
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.weights import two_valued
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 
 
 def hoist_scales(graph: Graph, report: Report) -> int:
@@ -55,14 +54,14 @@ def _hoist(graph: Graph, node: Node, domains: Domains) -> bool:
     bias = node.optional(2)
     product = graph.add(node.op.name, [source, weights], node.attrs, name=node.name)
     product.share = node.share
-    value = inherit(product, node).output
+    value = graph.inherit(product, node).output
     scales = [(op, _beside_outputs(graph, node, factor)) for op, factor in scales]
     for op, factor in reversed([*scales, *factors]):
-        value = inherit(graph.add(op, [value, factor], name=node.name), node).output
+        value = graph.inherit(graph.add(op, [value, factor], name=node.name), node).output
     if bias is not None:
         if node.op.name != "MatMul":
             bias = graph.add("Reshape", [bias], {"shape": (*bias.shape, 1, 1)}).output
-        value = inherit(graph.add("Add", [value, bias], name=node.name), node).output
+        value = graph.inherit(graph.add("Add", [value, bias], name=node.name), node).output
     graph.take_over(node.output, value)
     graph.remove(node)
     return True

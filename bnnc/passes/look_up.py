@@ -7,7 +7,7 @@ import numpy as np
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import channel_vector, inherit
+from bnnc.passes.rewriting import channel_vector
 
 _LEVELS = 256
 _ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div"))
@@ -29,7 +29,7 @@ def look_up(graph: Graph, report: Report) -> int:
         table = _through(chain)
         last = chain[-1].output
         node = graph.add("LookUp", [value], {"table": table}, name=value.name)
-        graph.take_over(last, inherit(node, *chain).output)
+        graph.take_over(last, graph.inherit(node, *chain).output)
         changed += 1
     return changed
 

@@ -14,7 +14,7 @@ from bnnc.ir.graph import Encoding, Graph, Node, Value
 from bnnc.ir.packing import Packing
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import append, inherit
+from bnnc.passes.rewriting import append
 
 
 def lower_binary(graph: Graph, report: Report) -> int:
@@ -57,11 +57,11 @@ def _lower(graph: Graph, node: Node, packing: Packing, bits: Bits, source: Value
         attrs["pad"] = -packing.pad
     turned = _turned(bits, packing.weights.signs)
     weights = graph.constant(turned, f"{node.operand(1).name}.bits", b1=True)
-    conv = inherit(graph.add("BinaryConv", [source, weights], attrs, name=node.name), node)
+    conv = graph.inherit(graph.add("BinaryConv", [source, weights], attrs, name=node.name), node)
     cast = graph.add(
         "Cast", [conv.output], {"to": DType.F32}, name=node.name, values=[node.output.name]
     )
-    value = inherit(cast, node).output
+    value = graph.inherit(cast, node).output
     graph.take_over(node.output, value)
     half, shift = packing.half.astype(np.float32), packing.constants(node).astype(np.float32)
     if (half != 1).any():
@@ -87,7 +87,7 @@ def _binarise(graph: Graph, bits: Bits, stands_for: Value) -> Value:
     at = graph.constant(bits.at, f"{stands_for.name}.threshold")
     steps = (Step("sign", (1,), 0, (bits.compare,)),)
     node = graph.add("Map", [bits.x, at], {"steps": steps}, values=[f"{stands_for.name}.bits"])
-    inherit(node, stands_for.producer)
+    graph.inherit(node, stands_for.producer)
     shape = (-1,) + (1,) * (len(stands_for.shape) - 2)
     low, high = bits.low.reshape(shape), bits.high.reshape(shape)
     node.output.stands_for = Encoding(stands_for.name, low, high)

@@ -9,7 +9,6 @@ import numpy as np
 from bnnc.ir.epilogue import Step
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 
 _MAX_CHANNELS = 128
 """A convolution of more output channels than this keeps a processor busy by itself."""
@@ -68,14 +67,14 @@ def _merge(graph: Graph, nodes: list[Node]) -> None:
         steps.append(Step(step.kind, tuple(slots), step.result, step.params))
     name = "+".join(node.title for node in nodes)
     new = graph.add("Conv", inputs, {**first.attrs, "steps": tuple(steps)}, name=name)
-    inherit(new, *nodes)
+    graph.inherit(new, *nodes)
     start = 0
     for node in nodes:
         out = node.outputs[0]
         end = start + out.shape[1]
         bounds = {"starts": (start,), "ends": (end,), "axes": (1,), "steps": (1,)}
         part = graph.add("Slice", [new.outputs[0]], bounds, name=node.name, values=[out.name])
-        graph.take_over(out, inherit(part, node).output)
+        graph.take_over(out, graph.inherit(part, node).output)
         graph.remove(node)
         start = end
 

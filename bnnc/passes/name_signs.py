@@ -12,7 +12,7 @@ from bnnc.ir.domains import ABOVE, BELOW, EQUAL, Domains, Finite
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import few_valued, inherit
+from bnnc.passes.rewriting import few_valued
 
 
 def name_signs(graph: Graph, report: Report) -> int:
@@ -81,8 +81,8 @@ def _name(graph: Graph, value: Value, domains: Domains) -> int:
     for op, operand, needed in steps:
         if needed:
             constant = graph.constant(np.asarray(operand, np.float32), f"{node.name}.{op.lower()}")
-            x = inherit(graph.add(op, [x, constant], name=node.name), node).output
+            x = graph.inherit(graph.add(op, [x, constant], name=node.name), node).output
         if op == "Sub":
-            x = inherit(graph.add("Sign", [x], {"zero": 0}, name=node.name), node).output
+            x = graph.inherit(graph.add("Sign", [x], {"zero": 0}, name=node.name), node).output
     graph.take_over(value, x)
     return 1

@@ -13,17 +13,11 @@ from bnnc.ir.domains import Domains
 from bnnc.ir.graph import Graph, Node, Value
 
 
-def inherit(new: Node, *old: Node) -> Node:
-    """Give ``new`` the place in the order of the first of ``old`` and the origins of all."""
-    new.serial = min(node.serial for node in old)
-    new.origin = tuple(dict.fromkeys(name for node in old for name in node.origin))
-    return new
-
-
 def append(graph: Graph, value: Value, op: str, operand: np.ndarray, after: Node) -> Value:
     """Put ``op(value, operand)`` behind ``value``, under its name, for everyone who reads it."""
     constant = graph.constant(operand, f"{value.name}.{op.lower()}")
-    node = inherit(graph.add(op, [value, constant], name=after.name, values=[value.name]), after)
+    node = graph.add(op, [value, constant], name=after.name, values=[value.name])
+    graph.inherit(node, after)
     graph.take_over(value, node.output)
     return node.output
 

@@ -8,7 +8,7 @@ from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.op import Flow
 from bnnc.ir.types import DType
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit, same_everywhere
+from bnnc.passes.rewriting import same_everywhere
 
 
 def sink_pads(graph: Graph, report: Report) -> int:
@@ -41,9 +41,9 @@ def _put_behind(
     graph: Graph, node: Node, new: Node, pad: Node, pads: tuple[int, ...], value: float
 ) -> None:
     """Let ``new`` and a Pad behind it take the places of ``pad`` and ``node``."""
-    inherit(new, node)
+    graph.inherit(new, node)
     attrs = {"pads": pads, "value": value}
-    padded = inherit(graph.add("Pad", [new.output], attrs, name=pad.name), pad, node)
+    padded = graph.inherit(graph.add("Pad", [new.output], attrs, name=pad.name), pad, node)
     graph.take_over(node.output, padded.output)
     graph.remove(node)
     graph.remove(pad)

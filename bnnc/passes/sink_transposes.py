@@ -10,7 +10,6 @@ import networkx as nx
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.op import Flow
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import inherit
 
 Perm = tuple[int, ...]
 
@@ -159,7 +158,8 @@ def _move(graph: Graph, nodes: list[Node], sources: dict[Value, Value], perm: Pe
             None if v is None else turned.get(v) or _turned(graph, v, perm) for v in node.inputs
         ]
         names = [node.output.name]
-        new = inherit(graph.add(node.op.name, inputs, attrs, name=node.name, values=names), node)
+        new = graph.add(node.op.name, inputs, attrs, name=node.name, values=names)
+        graph.inherit(new, node)
         turned[node.output] = new.output
     part = set(nodes)
     for node in nodes:
@@ -174,7 +174,7 @@ def _move(graph: Graph, nodes: list[Node], sources: dict[Value, Value], perm: Pe
                 graph.set_input(reader, 0, new.output)
         if any(reader.op.name != "Transpose" for reader in readers) or graph.is_output(old):
             back = graph.add("Transpose", [new.output], {"perm": perm}, name=node.name)
-            graph.take_over(old, inherit(back, node).output)
+            graph.take_over(old, graph.inherit(back, node).output)
     for node in reversed(nodes):
         graph.remove(node)
 
@@ -188,7 +188,7 @@ def _turned(graph: Graph, value: Value, perm: Perm) -> Value:
         shape = (1,) * (len(perm) - len(value.shape)) + value.shape
         return graph.constant(value.data.reshape(shape).transpose(inverse), value.name)
     node = graph.add("Transpose", [value], {"perm": inverse}, name=value.producer.name)
-    return inherit(node, value.producer).output
+    return graph.inherit(node, value.producer).output
 
 
 # ---- ops whose attributes speak of axes --------------------------------------------------------

@@ -11,7 +11,7 @@ from bnnc.ir.epilogue import Step
 from bnnc.ir.graph import Graph, Node, Value
 from bnnc.ir.op import Flow
 from bnnc.passes.report import Report
-from bnnc.passes.rewriting import channel_vector, inherit
+from bnnc.passes.rewriting import channel_vector
 
 _MAX_NODES = 64
 
@@ -52,7 +52,7 @@ def _lower(graph: Graph, conv: Node) -> int:
         steps.append(Step("threshold", (len(inputs) - 2, len(inputs) - 1), index))
     attrs = {**conv.attrs, "steps": tuple(steps)}
     new = graph.add("BinaryConv", inputs, attrs, name=conv.name)
-    inherit(new, conv, *chain)
+    graph.inherit(new, conv, *chain)
     for node, value in zip(maps, new.outputs):
         value.stands_for = node.output.stands_for
         graph.take_over(node.output, value)

@@ -47,6 +47,31 @@ def test_nodes_come_producers_first_and_in_order_of_creation() -> None:
     assert [node.op.name for node in chain().all_nodes()][:1] == ["Input"]
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda graph: None, "Relu Mul Neg Sigmoid"),
+        (lambda graph: graph.add("Abs", [graph.inputs[0]]), "Relu Mul Neg Sigmoid Abs"),
+        (
+            lambda graph: graph.inherit(named(graph, "unused"), named(graph, "block.relu")),
+            "Relu Neg Mul Sigmoid",
+        ),
+        (
+            lambda graph: graph.set_input(named(graph, "unused"), 0, graph.outputs[0]),
+            "Relu Mul Sigmoid Neg",
+        ),
+        (lambda graph: graph.remove(named(graph, "unused")), "Relu Mul Sigmoid"),
+        (lambda graph: graph.prune(), "Relu Mul Sigmoid"),
+    ],
+    ids=["none", "add", "inherit", "set_input", "remove", "prune"],
+)
+def test_the_order_follows_every_change(change: Callable[[Graph], object], expected: str) -> None:
+    graph = chain()
+    assert ops(graph) == "Relu Mul Neg Sigmoid".split()
+    change(graph)
+    assert ops(graph) == expected.split()
+
+
 def test_types_come_from_the_shape_rule() -> None:
     graph = chain()
     assert str(named(graph, "block.mul").output.type) == "f32[2x3]"
