@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import bnnc
-from bnnc.detect.pictures import pictures_in
 from bnnc.files import make_folder
+from bnnc.pictures import pictures_in
 
 SCHEMA = pa.schema(
     [

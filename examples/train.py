@@ -32,10 +32,10 @@ from bnnc.detect.detector import Detector
 from bnnc.detect.drawing import draw
 from bnnc.detect.evaluation import Evaluation, Evaluator
 from bnnc.detect.network import Network
-from bnnc.detect.pictures import read_picture
 from bnnc.detect.voc import Annotation, Voc, classes_of
 from bnnc.errors import BnncError, InputError
 from bnnc.files import make_folder
+from bnnc.pictures import read_picture
 from bnnc.zoo import checkpoint, export
 from bnnc.zoo.centernet import CenterNet, build
 from bnnc.zoo.checkpoint import Checkpoint

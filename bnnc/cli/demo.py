@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from bnnc import compiler
     from bnnc.detect.detector import Detector
     from bnnc.detect.drawing import draw
-    from bnnc.detect.pictures import read_picture
+    from bnnc.pictures import read_picture
 
     if args.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError("is no name for a picture; end it in .png or .jpg", file=args.output)

@@ -121,7 +121,7 @@ def _sources(images: list[str], output: Path | None) -> Iterator[_Source]:
         InputError: for a folder that cannot be gone through.
     """
     from bnnc.detect import video
-    from bnnc.detect.pictures import pictures_in
+    from bnnc.pictures import pictures_in
 
     for image in images:
         path = Path(image)
@@ -145,7 +145,7 @@ def _read_ahead(
 ) -> Iterator[tuple[_Source, Future[np.ndarray] | None]]:
     """Each source with its pixels, unless it is a video: the next pictures are read while one is
     looked at."""
-    from bnnc.detect.pictures import read_picture
+    from bnnc.pictures import read_picture
 
     waiting: deque[tuple[_Source, Future[np.ndarray] | None]] = deque()
     with ThreadPoolExecutor(max_workers=1) as reader:

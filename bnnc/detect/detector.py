@@ -10,9 +10,9 @@ import numpy as np
 from bnnc.detect.boxes import Boxes
 from bnnc.detect.centernet import Decoder, label_name, labels
 from bnnc.detect.network import Network, network_of
-from bnnc.detect.pictures import pixels_of
 from bnnc.detect.preprocessing import Placement, Preprocessing
 from bnnc.errors import InputError
+from bnnc.pictures import pixels_of
 from bnnc.runtime import InferenceSession
 
 SCORE = 0.3

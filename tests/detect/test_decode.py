@@ -11,10 +11,10 @@ import pytest
 
 import bnnc
 from bnnc.detect.centernet import Decoder
-from bnnc.detect.pictures import read_picture
 from bnnc.detect.preprocessing import Preprocessing
 from bnnc.detect.voc import Voc
 from bnnc.errors import LibraryError
+from bnnc.pictures import read_picture
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def test_what_cannot_be_drawn_is_told_and_passed_over(
 def test_a_picture_that_takes_too_much_memory_is_told_and_passed_over(
     bnnc, shapes_library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnnc.detect import pictures
+    from bnnc import pictures
 
     read = pictures.read_picture
 

@@ -307,8 +307,8 @@ def test_few_values_that_are_scaled_with_a_rounding_are_verified(
 
 @pytest.mark.parametrize("model_id", ["q3", "rn50-2"])
 def test_real_pictures_run_end_to_end(model_id: str, shared_data: Path, tmp_path: Path) -> None:
-    from bnnc.detect.pictures import read_picture
     from bnnc.detect.preprocessing import Preprocessing
+    from bnnc.pictures import read_picture
 
     export(model_id, tmp_path / "m.onnx")
     session = bnnc.compile(tmp_path / "m.onnx", tmp_path / "m.so")

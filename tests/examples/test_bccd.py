@@ -14,8 +14,8 @@ from bnnc.cli.networks import network_for
 from bnnc.detect.agreement import Agreement
 from bnnc.detect.detector import Detector
 from bnnc.detect.evaluation import Evaluator
-from bnnc.detect.pictures import read_picture
 from bnnc.detect.voc import Voc
+from bnnc.pictures import read_picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL = EXAMPLES / "bccd.onnx"

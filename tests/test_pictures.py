@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnc.detect.pictures import pictures_in, pixels_of, read_picture
 from bnnc.errors import InputError
+from bnnc.pictures import pictures_in, pixels_of, read_picture
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (7, 9, 3)).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""Pictures as arrays: whatever a file, Pillow or an array holds, as 8-bit RGB."""
+"""Pictures as arrays: whatever a file, Pillow or an array holds, as 8-bit RGB.
+
+This stands under detection and training, so that both see the same pixels.
+"""
 
 from __future__ import annotations
 
