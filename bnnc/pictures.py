@@ -5,6 +5,7 @@ This stands under detection and training, so that both see the same pixels.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from bnnc.files import open_regular
 SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .png .ppm .pgm .tif .tiff .webp .avif".split())
 """What a picture's name ends in, in any case, where pictures are looked for in a folder."""
 
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""EXIF's orientations that exchange height and width."""
+
 
 def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     """The pixels of a picture file as one sees it, uint8 [H, W, 3], RGB: turned as its EXIF data
@@ -27,22 +31,24 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         InputError: if it cannot be read, is damaged, or holds floating-point pixels.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd metadata
-            with open_regular(path) as file, Image.open(file) as picture:
-                return _rgb(picture)
-    except UnidentifiedImageError:
-        raise InputError("is no picture that can be read", file=path) from None
-    except Image.DecompressionBombError:
-        raise InputError("is too large a picture", file=path) from None
-    except InputError as error:
-        raise error.at(file=path) from None
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise all sorts of things on damaged files
-        reason = getattr(error, "strerror", None) or "is damaged"
-        raise InputError(f"cannot be read: {reason}", file=path) from None
+    with _opened(path) as picture:
+        return _rgb(picture)
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width of what :func:`read_picture` gives. Pixels are decoded only where there is
+    no other way to know, so damage among them may go unnoticed.
+
+    Raises:
+        InputError: if it cannot be read or is no picture.
+    """
+    with _opened(path) as picture:
+        if picture.format == "PNG" and not _may_be_turned(Path(path).read_bytes()):
+            return picture.height, picture.width
+        if picture.format == "TIFF":  # turned before or after decoding, as Pillow's version has it
+            picture = _upright(picture)
+        on_its_side = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+        return picture.size if on_its_side else (picture.height, picture.width)
 
 
 def pixels_of(image: object) -> np.ndarray:
@@ -68,9 +74,42 @@ def pixels_of(image: object) -> np.ndarray:
     return image if colour else np.repeat(image[:, :, None], 3, axis=2)
 
 
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A picture file, not decoded yet; whatever is wrong with it in the user's terms."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd metadata
+            with open_regular(path) as file, Image.open(file) as picture:
+                yield picture
+    except UnidentifiedImageError:
+        raise InputError("is no picture that can be read", file=path) from None
+    except Image.DecompressionBombError:
+        raise InputError("is too large a picture", file=path) from None
+    except InputError as error:
+        raise error.at(file=path) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise all sorts of things on damaged files
+        reason = getattr(error, "strerror", None) or "is damaged"
+        raise InputError(f"cannot be read: {reason}", file=path) from None
+
+
+def _may_be_turned(png: bytes) -> bool:
+    """Whether a PNG may hold EXIF data or XMP. They may stand behind the pixels, all of which
+    Pillow decodes to look there."""
+    text = png.lower()
+    return b"exif" in text or b"xmp\0" in text
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return picture
+    return ImageOps.exif_transpose(picture)
+
+
 def _rgb(picture: Image.Image) -> np.ndarray:
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        picture = ImageOps.exif_transpose(picture)
+    picture = _upright(picture)
     if picture.mode == "F":
         raise InputError("holds floating-point pixels", hint="convert it to 8 bits a channel")
     if picture.mode.startswith("I"):

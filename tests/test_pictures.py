@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bnnc.errors import InputError
-from bnnc.pictures import pictures_in, pixels_of, read_picture
+from bnnc.pictures import picture_size, pictures_in, pixels_of, read_picture
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (7, 9, 3)).astype(np.uint8)
@@ -108,6 +110,40 @@ def test_a_picture_is_turned_as_the_camera_says(tmp_path: Path, orientation: int
     assert (pixels == 255).all(axis=2).sum() == 64
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.tif"])
+def test_a_size_is_that_of_the_picture_as_it_is_read(
+    tmp_path: Path, name: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.new("RGB", (32, 16)), name, exif=exif)
+    assert picture_size(path) == read_picture(path).shape[:2]
+    assert picture_size(path) == ((32, 16) if orientation == 6 else (16, 32))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"eXIfMM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
+        b'iTXtXML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>',
+    ],
+)
+def test_a_png_may_say_behind_its_pixels_how_it_is_turned(tmp_path: Path, chunk: bytes) -> None:
+    path = saved(tmp_path, Image.new("RGB", (32, 16)))
+    pixels, end = path.read_bytes()[:-12], path.read_bytes()[-12:]
+    written = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(pixels + written + end)
+    assert picture_size(path) == read_picture(path).shape[:2] == (32, 16)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png"])
+def test_a_size_is_told_without_the_pixels(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, Image.fromarray(COLOUR).resize((64, 32)), name)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert picture_size(path) == (32, 64)
+
+
 def test_the_first_frame_of_several_is_read(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (5, 5), colour) for colour in ("red", "blue")]
     path = saved(tmp_path, frames[0], "x.gif", save_all=True, append_images=frames[1:])
@@ -118,9 +154,10 @@ def test_the_first_frame_of_several_is_read(tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    with pytest.raises(InputError) as caught:
-        read_picture(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    for read in (read_picture, picture_size):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.tif", "x.gif"])

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from bnnc.errors import InputError
+from bnnc.pictures import picture_size, read_picture
 from bnnc.zoo.metadata import PREPROCESSING
 from bnnc.zoo.recipes import Augmentation
 from bnnc.zoo.targets import Targets, draw_targets
@@ -90,8 +92,12 @@ def augmented(
 
 
 @dataclass(frozen=True)
-class _Samples(Dataset[tuple[np.ndarray, Targets]]):
-    """Samples by (epoch, index): the same pair gives the same sample, in any process."""
+class _Samples(Dataset[tuple[np.ndarray, Targets] | InputError]):
+    """Samples by (epoch, index): the same pair gives the same sample, in any process.
+
+    A picture that cannot be read gives its error: one that a process raised would come out of
+    torch's loader with a traceback for its text.
+    """
 
     examples: Sequence[Example]
     classes: int
@@ -101,11 +107,13 @@ class _Samples(Dataset[tuple[np.ndarray, Targets]]):
     amounts: Augmentation
     seed: int
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, Targets]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, Targets] | InputError:
         example = self.examples[key[1]]
         rng = np.random.default_rng((self.seed, *key))
-        with Image.open(example.picture) as file:
-            picture = file.convert("RGB")
+        try:
+            picture = Image.fromarray(read_picture(example.picture))
+        except InputError as error:
+            return error
         pixels, boxes, visible = augmented(
             picture, example.boxes, self.height, self.width, self.amounts, rng
         )
@@ -179,21 +187,34 @@ class Batches:
         return len(self._epoch)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch ``number``, from 0."""
+        """The batches of epoch ``number``, from 0. Taking one raises InputError where a picture of
+        it cannot be read."""
         self._epoch.epoch = number
-        return iter(self._loader)
+        return map(_sound, self._loader)
 
 
-def _collate(samples: list[tuple[np.ndarray, Targets]]) -> Batch:
+def _collate(samples: list[tuple[np.ndarray, Targets] | InputError]) -> Batch | InputError:
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
     return collate(np.stack([pixels for pixels, _ in samples]), [t for _, t in samples])
 
 
+def _sound(batch: Batch | InputError) -> Batch:
+    if isinstance(batch, InputError):
+        raise batch
+    return batch
+
+
 def mean_size(examples: Sequence[Example], height: int, width: int) -> tuple[float, float]:
-    """The mean width and height of all boxes, in input pixels of a ``height`` x ``width`` input."""
+    """The mean width and height of all boxes, in input pixels of a ``height`` x ``width`` input.
+
+    Raises InputError where a picture cannot be opened.
+    """
     total, count = np.zeros(2), 0
     for example in examples:
-        with Image.open(example.picture) as picture:
-            factor = min(height / picture.height, width / picture.width)
+        rows, columns = picture_size(example.picture)
+        factor = min(height / rows, width / columns)
         total += factor * (example.boxes[:, 2:] - example.boxes[:, :2]).sum(0)
         count += len(example.boxes)
     across, down = total / max(count, 1)

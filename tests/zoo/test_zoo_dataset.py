@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bnnc.errors import InputError
 from bnnc.zoo.dataset import GROUND, Batches, Example, augmented, mean_size
 from bnnc.zoo.recipes import PAPER, Augmentation
 
@@ -128,3 +130,60 @@ def test_epochs_and_seeds_differ(examples: list[Example]) -> None:
 
 def test_the_mean_size_is_in_input_pixels(examples: list[Example]) -> None:
     assert mean_size(examples, HEIGHT, WIDTH) == (20.0, 20.0)
+
+
+def deep(path: Path) -> Image.Image:
+    grey = np.arange(WIDTH * HEIGHT).reshape(HEIGHT, WIDTH) * 13 % 65536
+    Image.fromarray(grey.astype(np.uint16)).save(path)
+    return Image.fromarray((grey >> 8).astype(np.uint8))
+
+
+def transparent(path: Path) -> Image.Image:
+    Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 0)).save(path)
+    return Image.new("RGB", (WIDTH, HEIGHT), "white")
+
+
+def turned(path: Path) -> Image.Image:
+    picture = marked((40, 20, 80, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    return picture
+
+
+@pytest.mark.parametrize("form", [deep, transparent, turned])
+def test_a_picture_is_trained_on_as_one_sees_it(
+    tmp_path: Path, form: Callable[[Path], Image.Image]
+) -> None:
+    seen, stored = tmp_path / "seen.png", tmp_path / "stored.png"
+    form(stored).save(seen)
+    box, label = np.array([[40, 20, 80, 60]], np.float32), np.array([0])
+    expected, found = (
+        next(batches([Example(path, box, label)]).epoch(0)) for path in (seen, stored)
+    )
+    assert torch.equal(found.images, expected.images)
+
+
+def test_the_mean_size_is_that_of_pictures_as_one_sees_them(tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    turned(path)
+    box = np.array([[40, 20, 80, 60]], np.float32)
+    assert mean_size([Example(path, box, np.array([0]))], HEIGHT, WIDTH) == (20.0, 20.0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_is_named_whichever_process_reads_it(
+    examples: list[Example], workers: int
+) -> None:
+    path = examples[3].picture
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError) as told:
+        for epoch in range(2):  # a short rest of each is left out
+            images(batches(examples, workers=workers), epoch)
+    assert str(told.value) == f"{path}: cannot be read: is damaged"
+
+
+def test_a_file_that_is_no_picture_is_told_before_training(examples: list[Example]) -> None:
+    examples[3].picture.write_bytes(b"")
+    with pytest.raises(InputError, match=r"3\.png: is no picture that can be read"):
+        mean_size(examples, HEIGHT, WIDTH)
