@@ -264,15 +264,25 @@ class Run:
         path = self.folder / "last.pt"
         if not path.exists():
             return 0
-        found = checkpoint.load(path)
-        same = dataclasses.replace(found.model, note=self.model.note) == self.model
-        if not same or found.training["settings"] != self.settings:
-            raise InputError(
-                "is of a run with other settings", file=path, hint="choose another --out"
-            )
-        trainer.restore(found.training["state"])
-        self.best, self.weights = found.training["best"], found.weights
-        return found.training["epoch"] + 1
+        try:
+            return self._go_on(trainer, checkpoint.load(path))
+        except InputError as error:
+            raise InputError(error.what, file=path, hint="choose another --out") from error
+
+    def _go_on(self, trainer: Trainer, found: Checkpoint) -> int:
+        held = found.training
+        try:
+            theirs = _identity(found, held["settings"])
+            state, first, best = held["state"], int(held["epoch"]) + 1, float(held["best"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("holds no training to go on with") from error
+        ours = _identity(self, self.settings)
+        other = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+        if other:
+            raise InputError(f"is of a run with other settings: {', '.join(other)}")
+        trainer.restore(state)
+        self.best, self.weights = best, found.weights
+        return first
 
     def save(
         self,
@@ -330,6 +340,18 @@ class Run:
             f"wrote {path}, {path.stat().st_size / 1024:.0f} KiB; bnnc compile makes it a library"
         )
         return 0
+
+
+def _identity(run: Run | Checkpoint, settings: dict) -> dict[str, object]:
+    """All that must be the same for a run to go on, by the names to tell it by."""
+    return {
+        "name": run.model.id,
+        "network": dataclasses.replace(run.model, id="", note=""),
+        "labels": list(run.labels),
+        "size": (run.height, run.width),
+        "seed": settings["seed"],
+        **settings["recipe"],
+    }
 
 
 def _plain(value: object) -> object:

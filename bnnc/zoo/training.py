@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnnc.errors import InputError
 from bnnc.zoo.centernet import CenterNet
 from bnnc.zoo.layers import clip_latent_weights
 from bnnc.zoo.losses import Loss, centernet_loss
@@ -144,13 +145,27 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where :meth:`state` was taken, of the same network and recipe."""
+        """Go on from where :meth:`state` was taken, of the same network and recipe.
+
+        Raises InputError where it does not fit; the trainer is of no use then.
+        """
+        try:
+            self._restore(state)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InputError("holds a training state that does not fit its network") from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        for average, saved in zip(self._averages, state["averages"]):
-            average.copy_(saved)
         self._optimiser.load_state_dict(state["optimiser"])
-        self.done, self._level = state["done"], state["level"]
-        self._least_loss, self._stale = state["least_loss"], state["stale"]
+        averages = zip(self._parameters, self._averages, state["averages"], strict=True)
+        for parameter, average, saved in averages:
+            moments = self._optimiser.state.get(parameter, {}).values()
+            # Torch would find those of other shapes only at the next step.
+            if any(held.shape not in ((), parameter.shape) for held in (saved, *moments)):
+                raise ValueError
+            average.copy_(saved)
+        self.done, self._level = int(state["done"]), float(state["level"])
+        self._least_loss, self._stale = float(state["least_loss"]), int(state["stale"])
 
 
 def fit(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import bnnc
@@ -219,3 +223,90 @@ def test_a_mistake_is_one_line(arguments: list[str], message: str, tmp_path: Pat
     refused = python("train.py", *arguments, "--out", "run", cwd=tmp_path, check=False)
     assert refused.returncode == 1
     assert message in refused.stderr and refused.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The training script as a module."""
+    spec = importlib.util.spec_from_file_location("train", EXAMPLES / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def started(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the training script here, without the export at its end: its status, and what it says
+    on either stream."""
+    monkeypatch.setattr(script.Run, "finish", lambda run: 0)
+
+    def start(*arguments: object) -> tuple[int, str, str]:
+        status = script.main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def last(script: ModuleType, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``last.pt`` of a run of one epoch."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script.Run, "finish", lambda run: 0)
+        assert script.main([str(part) for part in train(scenes, out, 1)[1:]]) == 0
+    return out / "last.pt"
+
+
+@pytest.fixture
+def out(last: Path, tmp_path: Path) -> Path:
+    """A folder of that run that may be changed."""
+    (tmp_path / "run").mkdir()
+    shutil.copy(last, tmp_path / "run" / "last.pt")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("more", "other"),
+    [
+        (["--labels", ",".join(sorted(LABELS, reverse=True))], "labels"),
+        (["--labels", LABELS[0]], "labels"),
+        (["--size", "64x64"], "size"),
+        (["--head", "h(32)"], "network"),
+        (["--seed", 1, "--lr", 1], "seed, learning_rate"),
+    ],
+)
+def test_a_run_goes_on_only_with_the_settings_it_has(
+    started, scenes: Path, out: Path, more: list[object], other: str
+) -> None:
+    before = (out / "last.pt").read_bytes()
+    status, _, told = started(*train(scenes, out, 1, *more)[1:])
+    expected = f"is of a run with other settings: {other}; choose another --out"
+    assert status == 1 and told == f"train: {out / 'last.pt'}: {expected}\n"
+    assert (out / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("training", {}),
+        ("training epoch", "last"),
+        ("training state", {}),
+        ("training state averages 0", torch.zeros(7)),
+        ("training state optimiser state 0 exp_avg", torch.zeros(7)),
+    ],
+)
+def test_a_training_state_that_does_not_fit_is_told(
+    started, scenes: Path, out: Path, place: str, value: object
+) -> None:
+    content = part = torch.load(out / "last.pt", weights_only=True)
+    *above, key = (int(step) if step.isdecimal() else step for step in place.split())
+    for step in above:
+        part = part[step]
+    part[key] = value
+    torch.save(content, out / "last.pt")
+    status, _, told = started(*train(scenes, out, 1)[1:])
+    assert status == 1 and told.startswith(f"train: {out / 'last.pt'}: holds ")
+    assert told.endswith("; choose another --out\n") and told.count("\n") == 1
