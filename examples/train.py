@@ -35,7 +35,7 @@ from bnnc.detect.network import Network
 from bnnc.detect.voc import Annotation, Voc, classes_of
 from bnnc.errors import BnncError, InputError
 from bnnc.files import make_folder
-from bnnc.pictures import read_picture
+from bnnc.pictures import picture_size, read_picture
 from bnnc.zoo import checkpoint, export
 from bnnc.zoo.centernet import CenterNet, build
 from bnnc.zoo.checkpoint import Checkpoint
@@ -96,10 +96,14 @@ def train(options: argparse.Namespace) -> int:
     height, width = size_of(options.size)
     training = [annotation for text in options.train for annotation in open_voc(text)]
     held_out = list(open_voc(options.val)) if options.val else []
-    labels = options.labels.split(",") if options.labels else classes_of(training)
+    found = classes_of(training)
+    labels = options.labels.split(",") if options.labels else found
+    examples = [example_of(annotation, labels) for annotation in training]
+    check_boxes(examples, labels, found, ", ".join(options.train))
+    for annotation in held_out:
+        picture_size(annotation.picture)  # rather told now than after the first epochs
     model = model_of(options)
     network = build(model, len(labels), seed=options.seed, clip=recipe.clip)
-    examples = [example_of(annotation, labels) for annotation in training]
     set_size_prior(network, mean_size(examples, height, width))
     if options.start is not None:
         start_from(network, options.start)
@@ -118,6 +122,12 @@ def train(options: argparse.Namespace) -> int:
     trainer = Trainer(network, recipe, len(batches))
     run = Run(options.out, model, labels, height, width, recipe, options.seed)
     first = run.resume(trainer)
+    if first >= recipe.epochs:
+        print(
+            f"{options.out}: is finished, epoch {recipe.epochs} was the last; to train on, "
+            f"choose another --out with --start {options.out / 'last.pt'}"
+        )
+        return run.finish()
     count = sum(p.numel() for p in network.parameters())
     print(
         f"{model.encoder} {model.decoder} {model.head}, {count / 1e6:.2f} M parameters; "
@@ -203,6 +213,24 @@ def example_of(annotation: Annotation, labels: Sequence[str]) -> Example:
     chosen = [labels.index(name) for name, keep in zip(annotation.names, wanted) if keep]
     corners = annotation.corners[np.array(wanted, bool)]
     return Example(annotation.picture, corners, np.array(chosen, np.int64))
+
+
+def check_boxes(
+    examples: Sequence[Example], labels: Sequence[str], found: Sequence[str], where: str
+) -> None:
+    """See that there is something to learn, and tell of which classes there is nothing."""
+    learnt = {int(label) for example in examples for label in example.labels}
+    missing = [name for label, name in enumerate(labels) if label not in learnt]
+    which = f" {', '.join(missing)}" if missing else ""
+    problem = InputError(
+        f"no picture has a box to learn{which} from",
+        file=where,
+        hint=f"the classes found are {', '.join(found)}" if found else "train on some that have",
+    )
+    if not learnt:
+        raise problem
+    if missing:
+        print(f"train: note: {problem}", file=sys.stderr)
 
 
 def set_size_prior(network: CenterNet, size: tuple[float, float]) -> None:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 import bnnc
+from bnnc.zoo import checkpoint
 from bnnc.zoo.shapes import LABELS, draw_scene
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -310,3 +311,66 @@ def test_a_training_state_that_does_not_fit_is_told(
     status, _, told = started(*train(scenes, out, 1)[1:])
     assert status == 1 and told.startswith(f"train: {out / 'last.pt'}: holds ")
     assert told.endswith("; choose another --out\n") and told.count("\n") == 1
+
+
+def test_a_finished_run_says_so(started, scenes: Path, out: Path) -> None:
+    status, said, _ = started(*train(scenes, out, 1)[1:])
+    assert status == 0
+    assert f"{out}: is finished, epoch 1 was the last" in said and "--start" in said
+
+
+@pytest.fixture
+def own_scenes(scenes: Path, tmp_path: Path) -> Path:
+    """Pictures that may be changed."""
+    return Path(shutil.copytree(scenes, tmp_path / "own"))
+
+
+def test_what_was_trained_before_a_damaged_picture_is_kept(
+    started, script: ModuleType, own_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = own_scenes / "JPEGImages" / "3.jpg"
+    save = script.Run.save
+
+    def damage(*arguments: object) -> None:
+        save(*arguments)
+        picture.write_bytes(picture.read_bytes()[:1000])
+
+    monkeypatch.setattr(script.Run, "save", damage)
+    out = tmp_path / "run"
+    status, _, told = started(*train(own_scenes, out, 2)[1:])
+    assert status == 1
+    assert told.splitlines()[-1] == f"train: {picture}: cannot be read: is damaged"
+    assert checkpoint.load(out / "last.pt").training["epoch"] == 0
+
+
+@pytest.mark.parametrize("name", ["3.jpg", "100.jpg"])
+def test_a_file_that_is_no_picture_is_told_before_the_training(
+    started, own_scenes: Path, tmp_path: Path, name: str
+) -> None:
+    picture = own_scenes / "JPEGImages" / name
+    picture.write_bytes(b"")
+    status, said, told = started(*train(own_scenes, tmp_path / "run", 1)[1:])
+    assert (status, said) == (1, "")
+    assert told == f"train: {picture}: is no picture that can be read\n"
+
+
+def test_pictures_without_boxes_are_told(started, own_scenes: Path, tmp_path: Path) -> None:
+    for path in (own_scenes / "Annotations").iterdir():
+        path.write_text("<annotation/>")
+    status, _, told = started(*train(own_scenes, tmp_path / "run", 1)[1:])
+    expected = "no picture has a box to learn from; train on some that have"
+    assert (status, told) == (1, f"train: {own_scenes}:train: {expected}\n")
+
+
+def test_a_class_that_no_box_is_of_is_noted(started, scenes: Path, tmp_path: Path) -> None:
+    labels = ("--labels", ",".join((*LABELS, "unicorn")))
+    status, _, told = started(*train(scenes, tmp_path / "run", 1, *labels)[1:])
+    found = f"the classes found are {', '.join(sorted(LABELS))}"
+    noted = f"{scenes}:train: no picture has a box to learn unicorn from; {found}"
+    assert status == 0 and f"train: note: {noted}\n" in told
+
+
+def test_classes_none_of_which_has_a_box_are_refused(started, scenes: Path, tmp_path: Path) -> None:
+    status, _, told = started(*train(scenes, tmp_path / "run", 1, "--labels", "unicorn")[1:])
+    assert status == 1 and told.count("\n") == 1
+    assert f"train: {scenes}:train: no picture has a box to learn unicorn from; " in told
