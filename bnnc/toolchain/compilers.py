@@ -26,7 +26,7 @@ _NONE = "install gcc or clang, or `pip install ziglang`, or name one with --cc"
 _PATIENCE = 60.0
 """Seconds in which a compiler says what it is; one that hangs is none."""
 
-_GLANCE = 0.1
+GLANCE = 0.1
 """Seconds between two looks at whether a call is over or given up."""
 
 _GRACE = 1.0
@@ -203,7 +203,7 @@ def awaited(future: Future[_Result]) -> _Result:
     a little at a time.
     """
     while not future.done():
-        wait([future], _GLANCE)
+        wait([future], GLANCE)
     return future.result()
 
 
@@ -225,7 +225,7 @@ def _held(
     with process:
         while not given_up():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                printed, _ = process.communicate(timeout=_GLANCE)
+                printed, _ = process.communicate(timeout=GLANCE)
                 return process.returncode, printed.decode("utf-8", "replace")
         _stop(process)
     return -signal.SIGTERM, ""

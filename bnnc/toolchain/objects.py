@@ -11,6 +11,7 @@ symbols are named by its key instead: static libraries of models that share it s
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -19,12 +20,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from bnnc.toolchain import runtime_sources
-from bnnc.toolchain.compilers import Compiler, awaited
+from bnnc.toolchain.compilers import GLANCE, Compiler, awaited
 
 _KEPT = 12
 """Sets of objects kept; older ones go when a new one comes."""
@@ -67,25 +69,52 @@ def _kept_objects(
     compiler: Compiler, flags: Sequence[str], units: Sequence[Path], scratch: Path
 ) -> list[Path]:
     cache = _cache_folder()
-    home = None if cache is None else cache / _key(compiler, [*flags, *(u.name for u in units)])
-    if home is not None:
-        kept = [home / f"{unit.stem}.o" for unit in units]
-        if _is_whole(home, kept):
-            with contextlib.suppress(OSError):
-                os.utime(home)
+    if cache is None:
+        return _compile_all(compiler, flags, units, scratch)
+    home = cache / _key(compiler, [*flags, *(unit.name for unit in units)])
+    kept = [home / f"{unit.stem}.o" for unit in units]
+    if _is_whole(home, kept):
+        return kept
+    with _turn(home):
+        if _is_whole(home, kept):  # another build has made them meanwhile
             return kept
-    work = Path(tempfile.mkdtemp(prefix="runtime-", dir=scratch))
-    objects = _compile_all(compiler, flags, units, work)
-    if home is not None:
+        objects = _compile_all(compiler, flags, units, scratch)
         with contextlib.suppress(OSError):  # as where the disk is full: not kept, then
             _keep(objects, home)
             _forget_old(home)
     return objects
 
 
+@contextlib.contextmanager
+def _turn(home: Path) -> Iterator[None]:
+    """Let one build at a time make a set, the others wait for it: all would take all processors for
+    the same. Where the file system has no locks, they do."""
+    place = home.parent.with_name("locks") / home.name
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(mode=0o700, exist_ok=True)
+            _wait_for(held.enter_context(place.open("ab")))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                place.unlink()
+
+
+def _wait_for(lock: BinaryIO) -> None:
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(GLANCE)
+        else:
+            return
+
+
 def _compile_all(
-    compiler: Compiler, flags: Sequence[str], units: Sequence[Path], work: Path
+    compiler: Compiler, flags: Sequence[str], units: Sequence[Path], scratch: Path
 ) -> list[Path]:
+    work = Path(tempfile.mkdtemp(prefix="runtime-", dir=scratch))
     given_up = threading.Event()
 
     def compile_one(unit: Path) -> Path:
@@ -107,10 +136,14 @@ def _compile_all(
 
 
 def _is_whole(home: Path, kept: Sequence[Path]) -> bool:
+    """Whether all of a set is there; if so, it has been used now."""
     try:
-        return bool(json.loads((home / _SIZES).read_text()) == _sizes(kept))
+        whole = bool(json.loads((home / _SIZES).read_text()) == _sizes(kept))
     except (OSError, ValueError):
         return False
+    with contextlib.suppress(OSError):
+        os.utime(home)
+    return whole
 
 
 def _sizes(objects: Sequence[Path]) -> dict[str, int]:

@@ -9,6 +9,7 @@ test.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import itertools
@@ -98,11 +99,13 @@ def compile_cached(file: Path, flags: Sequence[str]) -> Path:
         digest.update(str(path).encode())
         digest.update(path.read_bytes())
     made = cache_folder() / f"{file.stem}-{digest.hexdigest()[:24]}.o"
-    if not made.exists():
-        draft = made.with_name(f"{made.name}.{os.getpid()}")
-        command = [*cc, *flags, "-c", "-o", str(draft), str(file)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        draft.rename(made)
+    with made.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be compiling it
+        if not made.exists():
+            draft = made.with_name(f"{made.name}.{os.getpid()}")
+            command = [*cc, *flags, "-c", "-o", str(draft), str(file)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            draft.rename(made)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import threading
@@ -155,9 +156,21 @@ def test_a_damaged_cache_is_repaired(
     assert compiler.calls == (4 if damaged == "sizes.json" else 3)
 
 
-def test_builds_at_the_same_time_do_not_take_objects_from_each_other(
+def test_builds_at_the_same_time_compile_once(runtime: Path, tmp_path: Path) -> None:
+    compiler = Counting()
+    with ThreadPoolExecutor(6) as workers:
+        made = workers.map(lambda _: objects.runtime_objects(compiler, [], tmp_path), range(6))  # type: ignore[arg-type]
+        assert len({tuple(contents(paths)) for paths in made}) == 1
+    assert compiler.calls == 2 and not list((tmp_path / "cache" / "bnnc" / "locks").iterdir())
+
+
+def test_builds_without_locks_do_not_take_objects_from_each_other(
     runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     builds, rounds = 4, 10
     compiler = find(resolve("native"))
     good = contents(objects.runtime_objects(compiler, ["-O1"], tmp_path))
