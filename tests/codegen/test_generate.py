@@ -266,6 +266,7 @@ def test_transposed_convolutions_keep_large_weights_as_they_are_where_each_serve
 def test_pools_and_resize(compile_graph: Compile, rng: np.random.Generator) -> None:
     graph, (x,) = _graph((2, 3, 8, 7))
     window = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1)}
+    dilated = {**window, "dilations": (2, 3), "pads": (2, 1, 1, 2)}
     indices, weights = np.arange(8)[:, None] // 2, np.ones((8, 1))
     tables = {
         "out_h": 16,
@@ -281,6 +282,7 @@ def test_pools_and_resize(compile_graph: Compile, rng: np.random.Generator) -> N
             graph.add("MaxPool", [x], window).output,
             graph.add("AveragePool", [x], {**window, "count_include_pad": 1}).output,
             graph.add("AveragePool", [x], {**window, "count_include_pad": 0}).output,
+            graph.add("AveragePool", [x], {**dilated, "count_include_pad": 0}).output,
             graph.add("Resize", [x], tables).output,
         ]
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx_models import assert_node_agrees, few, load, normal, one_node, ops_of, seeds, told
 
 from bnnc.errors import ModelError, UnsupportedError
+from bnnc.ir.binary import PRODUCTS
 
 # ---- matrix products --------------------------------------------------------------------------
 
@@ -338,10 +339,22 @@ def test_cumulative_sums(axis: int, exclusive: int, reverse: int, constant: bool
     assert_node_agrees("CumSum", [] if constant else [x], attrs, fixed=fixed)
 
 
-def test_a_cumulative_sum_of_integers_in_the_run_is_refused() -> None:
-    model, _ = one_node("CumSum", [np.arange(4)], fixed={1: np.array(0)})
-    with pytest.raises(UnsupportedError, match="y0: CumSum over 4 elements of i64 is not"):
-        load(model)
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_cumulative_sums_of_integers(dtype: type) -> None:
+    x = np.random.default_rng(1).integers(-99, 99, (3, 5)).astype(dtype)
+    assert_node_agrees("CumSum", [x], fixed={1: np.array(1)})
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 9])
+@pytest.mark.parametrize("exclusive", [0, 1])
+def test_cumulative_sums_of_any_length(size: int, exclusive: int) -> None:
+    x = normal(1, 2, size)
+    assert_node_agrees("CumSum", [x], {"exclusive": exclusive}, fixed={1: np.array(1)})
+
+
+def test_a_cumulative_sum_is_infinite_from_its_infinite_element_on() -> None:
+    x = np.array([1, np.inf, 2], np.float32)
+    assert_node_agrees("CumSum", [x], fixed={1: np.array(0)})
 
 
 @pytest.mark.parametrize(("opset", "axis"), [(13, -1), (13, 1), (11, 1), (11, 2)])
@@ -356,6 +369,22 @@ def test_pools_of_any_order(order: int) -> None:
     attrs = {"kernel_shape": [2, 2], "strides": [2, 2], "p": order}
     assert_node_agrees("LpPool", [x], attrs, opset=18)
     assert_node_agrees("GlobalLpPool", [x], {"p": order})
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "fixed"),
+    [
+        ("CumSum", {}, {1: np.array(2)}),
+        ("LpPool", {"kernel_shape": [2, 2]}, {}),
+        ("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, {}),
+    ],
+)
+def test_sums_that_a_model_does_not_have_as_a_product_become_none(
+    op: str, attrs: dict[str, Any], fixed: dict[int, np.ndarray]
+) -> None:
+    """A product would be a layer in statistics, and could be missed as a binary one."""
+    graph = assert_node_agrees(op, [normal(1, 1, 2, 6, 6)], attrs, fixed=fixed)
+    assert not {*ops_of(graph)} & {*PRODUCTS}
 
 
 def test_the_best_of_small_integers_are_found_as_floats() -> None:

@@ -80,7 +80,7 @@ def _average_pool(node: Node, arrays: Sequence[np.ndarray | None]) -> list[np.nd
 
 def _window_sums(x: np.ndarray, node: Node) -> np.ndarray:
     a = node.attrs
-    view = windows(pad_plane(x, a["pads"], 0), a["kernel"], a["strides"], (1, 1))
+    view = windows(pad_plane(x, a["pads"], 0), a["kernel"], a["strides"], a["dilations"])
     total = np.zeros(view.shape[:4], x.dtype)
     for i, j in np.ndindex(*view.shape[4:]):
         total += view[..., i, j]
@@ -104,6 +104,7 @@ POOLING = (
             "kernel": REQUIRED,
             "strides": (1, 1),
             "pads": (0, 0, 0, 0),
+            "dilations": (1, 1),
             "count_include_pad": False,
         },
         doc="mean of each window over its elements, or (count_include_pad) over the whole kernel",

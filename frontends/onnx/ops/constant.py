@@ -14,9 +14,6 @@ from bnnc.frontends.onnx.ops.elementwise import cast_target
 from bnnc.frontends.onnx.text import dims
 from bnnc.ir.graph import Value
 
-_LARGEST_TRIANGLE = 4096
-"""A CumSum of the run adds up no more elements: it is a product with a matrix of this size."""
-
 _LITERALS: dict[str, Callable[[AttributeProto], np.ndarray]] = {
     "value_float": lambda attr: np.array(attr.f, np.float32),
     "value_floats": lambda attr: np.array(attr.floats, np.float32),
@@ -86,22 +83,29 @@ def _cum_prod(call: Call) -> np.ndarray:
 
 
 def _cum_sum(call: Call) -> Value:
-    """On a constant folded; else a product with a triangle of ones."""
+    """On a constant folded; else the sums of ever longer stretches, each of two half as long."""
     x = call.input(0)
     if x.data is not None:
         data = x.data
         (array,) = compute(lambda: [_cumulate(call, data)])
         return call.constant(array)
+    axis = call.axis(int(call.number(1, "an axis")), len(x.shape))
+    size, length = x.shape[axis], 1
+    if call.attr_flag("exclusive"):
+        x = _moved_on(call, x, axis, min(1, size))
+    while length < size:
+        x = call.add("Add", x, _moved_on(call, x, axis, length))
+        length *= 2
+    return x
+
+
+def _moved_on(call: Call, x: Value, axis: int, places: int) -> Value:
+    """``x`` moved along ``axis`` in the sum's direction; zeros take the places left."""
+    before = -places if call.attr_flag("reverse") else places
     rank = len(x.shape)
-    axis = call.axis(int(call.number(1, "an axis")), rank)
-    size = x.shape[axis]
-    if not x.dtype.is_float or size > _LARGEST_TRIANGLE:
-        raise call.unsupported(f"over {size} elements of {x.dtype.value} is not supported")
-    ones = np.triu(np.ones((size, size), np.float32), int(call.attr_flag("exclusive")))
-    triangle = call.constant(ones.T if call.attr_flag("reverse") else ones)
-    perm = [*(i for i in range(rank) if i != axis), axis]
-    total = call.add("MatMul", call.transpose(x, perm), triangle)
-    return call.transpose(total, np.argsort(perm).tolist())
+    pads = [0] * 2 * rank
+    pads[axis], pads[rank + axis] = before, -before
+    return call.add("Pad", x, pads=tuple(pads))
 
 
 def _trilu(call: Call) -> Value:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-
-import numpy as np
+from math import prod
 
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.ops.windows import Windows, on_planes, read_passes, read_windows
@@ -62,53 +61,33 @@ def average_pool(call: Call, x: Value) -> Value:
 def _average(call: Call, windows: Windows, plane: Value) -> Value:
     pads, beyond = _pool_pads(call, windows)
     counted = call.attr_flag("count_include_pad") and any(pads)
-    if counted and (any(beyond) or windows.dilations != (1, 1)):
+    if counted and any(beyond):
         top, left, bottom, right = pads
         plane = call.add("Pad", plane, pads=(0, 0, top, left, 0, 0, bottom, right))
         pads, counted = (0, 0, 0, 0), False
-    pads = _and_beyond(pads, beyond)
-    if windows.dilations != (1, 1):
-        return _dilated_average(call, plane, windows, pads)
+    return _mean(call, windows, _and_beyond(pads, beyond), counted, plane)
+
+
+def _mean(call: Call, windows: Windows, pads: _Pads, counted: bool, plane: Value) -> Value:
     return call.add(
         "AveragePool",
         plane,
         kernel=windows.kernel,
         strides=windows.strides,
         pads=pads,
+        dilations=windows.dilations,
         count_include_pad=counted,
     )
 
 
-def _dilated_average(call: Call, x: Value, windows: Windows, pads: _Pads) -> Value:
-    """A depthwise convolution with ones, divided by how many elements each window meets."""
-    channels = x.shape[1]
-    for shape in ((channels, *windows.kernel), x.shape[2:]):
-        call.make_room(shape, np.dtype(np.float32))
-    attrs = {"strides": windows.strides, "pads": pads, "dilations": windows.dilations}
-    ones = np.ones((channels, 1, *windows.kernel), np.float32)
-    total = call.add("Conv", x, call.constant(ones), group=channels, **attrs)
-    plane = call.constant(np.ones((1, 1, *x.shape[2:]), np.float32))
-    count = call.add("Conv", plane, call.constant(ones[:1]), **attrs)
-    return call.add("Div", total, count)
-
-
 def _lp_pool(call: Call) -> Value:
-    """(sum of |x|^p)^(1/p)."""
+    """(sum of |x|^p)^(1/p), where the sum is the mean over the whole kernel times its size."""
     x, order = call.input(0), _order(call)
     windows = read_windows(call, x, call.attr_ints("kernel_shape"))
-    pads, beyond = _pool_pads(call, windows)
-    channels = x.shape[1]
-    attrs = {
-        "strides": windows.strides,
-        "pads": _and_beyond(pads, beyond),
-        "dilations": windows.dilations,
-        "group": channels,
-    }
-    call.make_room((channels, *windows.kernel), np.dtype(np.float32))
-    ones = call.constant(np.ones((channels, 1, *windows.kernel), np.float32))
-    powers = _power(call, x, order)
-    total = on_planes(call, powers, lambda plane: call.add("Conv", plane, ones, **attrs))
-    return _root(call, total, order)
+    pads = _and_beyond(*_pool_pads(call, windows))
+    mean = partial(_mean, call, windows, pads, True)
+    powers = on_planes(call, _power(call, x, order), mean)
+    return _root(call, call.add("Mul", powers, call.like(x, prod(windows.kernel))), order)
 
 
 def _order(call: Call) -> int:
