@@ -80,7 +80,7 @@ def load(
 
 def _load(source: Source, shapes: Mapping[str, Sequence[int | None]] | None) -> Graph:
     program = flatten(source.model, lambda domain, op: importer_of(domain, op) is not None)
-    name_nodes(program.nodes)
+    name_nodes(program.nodes, source.model.graph.metadata_props)
     _importers(program.nodes)
     types, open_batch = input_types(program.inputs, shapes)
     graph = Graph(source.model.graph.name or source.name)

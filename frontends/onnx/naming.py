@@ -3,12 +3,16 @@
 torch's exporters leave the module path in a node: the older one in its name
 (``/encoder/encoder.0/conv/Conv``), the newer one in ``pkg.torch.onnx.name_scopes``. The weights of
 a convolution or dense layer know it too (``encoder.0.conv.weight``), and better: the newer
-exporter gives a convolution that took in a BatchNorm the latter's scope. All give the same names:
+exporter gives a convolution that took in a BatchNorm the latter's scope. Where its weights are
+computed, and so have no such name, the list of the model's parameters tells which module they
+must be of. All give the same names:
 
 * the weighted op of a module (a convolution, a dense layer, a normalisation) is called as the
   module, ``encoder.0.conv``; so is an op that is all its module does;
 * any other is called by its module and itself: ``encoder.0.add``, ``encoder.0.add_1``;
-* a module that is called again gives ``head.conv#2``.
+* a module that is called again gives ``head.conv#2``;
+* only a convolution that took in a BatchNorm and could be several modules' is called by the latter
+  and itself: ``encoder.0.bn.conv``.
 
 Nodes of other exporters keep their own names, or take that of their first output; of two nodes of
 one name the second becomes ``name#2``.
@@ -17,15 +21,17 @@ one name the second becomes ``name#2``.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
-from onnx import NodeProto
+from onnx import NodeProto, StringStringEntryProto
 
 from bnnc.frontends.onnx.nodes import OnnxNode
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"
 _LONGEST = 10_000
 _WEIGHTED = (
     ("Conv", "ConvTranspose"),
@@ -34,14 +40,24 @@ _WEIGHTED = (
     ("PRelu",),
 )
 """Ops that can stand for their module, the foremost group first."""
+_LEADERS = tuple(itertools.chain.from_iterable(_WEIGHTED))
+_PRODUCTS = (*_WEIGHTED[0], *_WEIGHTED[1])
 
 
-def name_nodes(nodes: Sequence[OnnxNode]) -> None:
-    """Set the ``name`` of every node."""
+def name_nodes(nodes: Sequence[OnnxNode], notes: Iterable[StringStringEntryProto] = ()) -> None:
+    """Set the ``name`` of every node.
+
+    Args:
+        nodes: those to name.
+        notes: what the newer exporter notes of the graph they are in.
+    """
+    before_norm = _before_norms([node.proto for node in nodes], notes)
     modules: dict[str, list[OnnxNode]] = defaultdict(list)
     plain: Counter[str] = Counter()
     for node in nodes:
         path = module_path(node.proto)
+        if _took_in_norm(node.proto):
+            path = before_norm.get(path, path)
         if path is None:
             name = _plain_name(node)
             plain[name] += 1
@@ -60,24 +76,32 @@ def module_path(proto: NodeProto) -> str | None:
         rf"|node_\w+|{re.escape(proto.op_type)}_\d+", proto.name
     ):
         return None
-    if proto.op_type in (*_WEIGHTED[0], *_WEIGHTED[1]) and len(proto.input) > 1:
-        weights = re.fullmatch(r"(.+)\.weight", proto.input[1])
-        if weights:
-            return weights[1]
-    return recorded
+    return _path_of_weights(proto) or recorded
+
+
+def _path_of_weights(proto: NodeProto) -> str | None:
+    """The module of a product whose weights are a parameter."""
+    if proto.op_type not in _PRODUCTS or len(proto.input) < 2:
+        return None
+    weights = re.fullmatch(r"(.+)\.weight", proto.input[1])
+    return weights and weights[1]
 
 
 def _recorded_path(proto: NodeProto) -> str | None:
-    for entry in proto.metadata_props:
-        if entry.key == _SCOPES:
-            path = _path_of_scopes(entry.value)
-            if path is not None:
-                return path
-    return _path_of_name(proto.name)
+    scopes = _scopes(proto)
+    if scopes is None:
+        return _path_of_name(proto.name)
+    return next((scope for scope in reversed(scopes[:-1]) if scope), "")
 
 
-def _path_of_scopes(text: str) -> str | None:
-    """``"['', 'stem', 'stem.conv', 'conv2d']"`` to ``stem.conv``: the last scope is the op."""
+def _scopes(proto: NodeProto) -> list[str] | None:
+    """``['', 'stem', 'stem.conv', 'conv2d']``: the last one is the op."""
+    recorded = (entry.value for entry in proto.metadata_props if entry.key == _SCOPES)
+    return next(filter(None, map(_list_of, recorded)), None)
+
+
+def _list_of(text: str) -> list[str] | None:
+    """A list of strings as Python writes it."""
     if len(text) > _LONGEST or not text.startswith("[") or text.count("[") > 20:
         return None
     try:
@@ -86,7 +110,7 @@ def _path_of_scopes(text: str) -> str | None:
         return None
     if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
         return None
-    return next((scope for scope in reversed(scopes[:-1]) if scope), "")
+    return scopes
 
 
 def _path_of_name(name: str) -> str | None:
@@ -105,18 +129,64 @@ def _path_of_name(name: str) -> str | None:
     return ".".join(parts)
 
 
+def _took_in_norm(proto: NodeProto) -> bool:
+    """Whether it is a product that has the scope of a BatchNorm, and no better one."""
+    if proto.op_type not in _PRODUCTS or _path_of_weights(proto) is not None:
+        return False
+    *_, op = _scopes(proto) or ("",)
+    return "batch_norm" in op
+
+
+def _is_guest(node: OnnxNode, path: str) -> bool:
+    """Whether it stands in the module ``path`` for having taken that in."""
+    return _took_in_norm(node.proto) and _recorded_path(node.proto) == path
+
+
+def _before_norms(
+    protos: Sequence[NodeProto], notes: Iterable[StringStringEntryProto]
+) -> dict[str | None, str]:
+    """The modules of the products that took in a norm, by the norm's module.
+
+    In one module there must be as many norms taken in as there are modules whose weights are gone
+    without a product that says it is theirs; they belong together in the order of definition.
+    """
+    norms = {_recorded_path(proto) for proto in protos if _took_in_norm(proto)}
+    read = {name for proto in protos for name in proto.input}
+    leading = {_recorded_path(proto) for proto in protos if proto.op_type in _LEADERS}
+    families: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for target in _targets(notes):
+        path, _, kind = target.rpartition(".")
+        gone, taken_in = families[path.rpartition(".")[0]]
+        if kind == "running_mean" and path in norms:
+            taken_in.append(path)
+        elif kind in ("weight", "weights") and target not in read and path not in leading:
+            gone.append(path)
+    pairs = (
+        zip(taken_in, gone) for gone, taken_in in families.values() if len(gone) == len(taken_in)
+    )
+    return dict(itertools.chain.from_iterable(pairs))
+
+
+def _targets(notes: Iterable[StringStringEntryProto]) -> list[str]:
+    """The parameters, then the buffers, of the modules that were exported, as they define them."""
+    signatures = (entry.value for entry in notes if entry.key == _SIGNATURE)
+    pattern = re.compile(r"^\w+: (?:PARAMETER|BUFFER) target='([^'\n]*)'", re.MULTILINE)
+    return [target for text in signatures for target in pattern.findall(text)]
+
+
 def _name_module(
     path: str, members: Sequence[OnnxNode], modules: Container[str], has_children: bool
 ) -> None:
     """Name the nodes of one module, other than any module is called."""
-    ops = [node.op for node in members if node.op not in ("Constant", "Identity")]
+    own = [node for node in members if not _is_guest(node, path)]
+    ops = [node.op for node in own if node.op not in ("Constant", "Identity")]
     leaders = next((group for group in _WEIGHTED if any(op in group for op in ops)), ())
     if not leaders and len(set(ops)) == 1 and not has_children:
         leaders = (ops[0],)
     counts: Counter[str] = Counter()
     taken: set[str] = set()
     for node in members:
-        if path and node.op in leaders:
+        if path and node.op in leaders and not _is_guest(node, path):
             counts[""] += 1
             node.name = path if counts[""] == 1 else f"{path}#{counts['']}"
             continue

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 import pytest
 from onnx import helper
 from onnx_models import info, load, model_of, normal
 
 SCOPES = "pkg.torch.onnx.name_scopes"
+SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"
 
 
-def names_of(nodes: list[onnx.NodeProto], weights: str = "w") -> list[str]:
-    """Names of the graph's nodes, where each of ``nodes`` reads the one before it."""
+def names_of(
+    nodes: list[onnx.NodeProto], weights: str = "w", parameters: Sequence[str] = ()
+) -> list[str]:
+    """Names of the graph's nodes, where each of ``nodes`` reads the one before it.
+
+    ``parameters``: those of the model, and its buffers, that torch's newer exporter lists.
+    """
     last = "x"
     for index, node in enumerate(nodes):
         node.input[0] = last
@@ -20,8 +28,11 @@ def names_of(nodes: list[onnx.NodeProto], weights: str = "w") -> list[str]:
         last = f"v{index}"
         node.output[:] = [last]
     constants = {weights: normal(1, 2, 2, 1, 1), "v": normal(2, 2)}
-    graph = load(model_of(nodes, [info("x", shape=[1, 2, 4, 4])], [last], constants))
-    return [node.name for node in graph.nodes()]
+    model = model_of(nodes, [info("x", shape=[1, 2, 4, 4])], [last], constants)
+    if parameters:
+        listed = "".join(f"p_{number}: {line}\n" for number, line in enumerate(parameters))
+        model.graph.metadata_props.add(key=SIGNATURE, value=f"\n# inputs\n{listed}x: USER_INPUT\n")
+    return [node.name for node in load(model).nodes()]
 
 
 def node(op: str, name: str = "", scopes: str | None = None) -> onnx.NodeProto:
@@ -77,6 +88,56 @@ def test_weights_know_their_module_best() -> None:
         "stem.conv#4",
         "mine",
     ]
+
+
+def parameters(*paths: str) -> list[str]:
+    """How modules are listed, those called ``bn`` as BatchNorms."""
+    norms = [path for path in paths if path.rpartition(".")[2].startswith("bn")]
+    return [
+        *(f"PARAMETER target='{path}.weight'" for path in paths),
+        *(f"BUFFER target='{path}.running_mean' persistent=True" for path in norms),
+    ]
+
+
+def fused(norm: str) -> onnx.NodeProto:
+    """A convolution with computed weights that took in the BatchNorm of that module."""
+    return node("Conv", "node_Conv_1", f"['', '{norm}', '_native_batch_norm_legit_no_training_1']")
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ("b.conv1", "b.bn1", "b.conv2", "b.bn2"),
+        ("b.conv1", "b.conv2", "b.bn1", "b.bn2"),
+        ("b.bn1", "b.conv1", "b.bn2", "b.conv2"),
+    ],
+)
+def test_convolutions_that_took_in_norms_are_the_modules_that_lost_their_weights(
+    modules: tuple[str, ...],
+) -> None:
+    found = names_of([fused("b.bn1"), fused("b.bn2")], "add", parameters("stem", *modules, "fc"))
+    assert found == ["b.conv1", "b.conv2"]
+
+
+def test_a_module_that_is_there_took_in_no_norm() -> None:
+    """Its weights were computed, too, but what it gives is read twice."""
+    nodes = [fused("b.bn1"), node("Conv", "node_conv2d_2", "['', 'b', 'b.conv2', 'conv2d_2']")]
+    listed = parameters("b.conv1", "b.bn1", "b.conv2")
+    assert names_of(nodes, "add", listed) == ["b.conv1", "b.conv2"]
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        (),
+        ("b.body.conv", "b.bn"),
+        ("b.conv", "b.embedding", "b.bn"),
+    ],
+)
+def test_a_convolution_of_unknown_module_is_called_by_the_norm_it_took_in(
+    modules: tuple[str, ...],
+) -> None:
+    assert names_of([fused("b.bn")], "add", parameters(*modules)) == ["b.bn.conv"]
 
 
 def test_both_exporters_give_the_same_names() -> None:

@@ -282,6 +282,16 @@ def test_a_layer_binary_in_forward_keeps_its_name_before_a_batch_norm(exporter: 
     assert {"conv", "bn"} <= {node.name for node in graph.nodes()}
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_layer_binary_in_forward_keeps_its_name_where_torch_folds_the_batch_norm_in() -> None:
+    layers = OrderedDict(conv=BinaryInForward(4, 4, 3), bn=nn.BatchNorm2d(4))
+    module, x = nn.Sequential(layers).eval(), torch.randn(1, 4, 8, 8)
+    program = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
+    assert program is not None and len(program.model_proto.graph.node) == 2
+    graph = load(program.model_proto)
+    assert [node.name for node in graph.nodes()] == ["conv.sign", "conv"]
+
+
 def test_what_torch_exported_is_imported_with_its_shapes() -> None:
     torch.manual_seed(5)
     module, x = Network().eval(), torch.randn(1, 3, 16, 16)
