@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from bnnc.errors import InputError, ModelError
 from bnnc.frontends import onnx as onnx_frontend
+from bnnc.frontends.onnx.load import DAMAGED_BY_TORCH
 from bnnc.ir.graph import Graph
 
 _Export = Callable[[torch.nn.Module, "tuple[Any, ...]", "list[str] | None"], ModelProto]
@@ -61,7 +62,7 @@ def load(
         if not seen:
             raise _unseen(module)
         try:
-            graph = onnx_frontend.load(model)
+            graph = _imported(model)
         except ModelError as error:  # the newer exporter sometimes writes what is no model
             failures.append(error)
             continue
@@ -81,7 +82,17 @@ def load_exported(program: torch.export.ExportedProgram) -> Graph:
             model = _by_dynamo(program, (), None)
     except Exception as error:
         raise _failure(program, [error]) from None
-    return onnx_frontend.load(model)
+    return _imported(model)
+
+
+def _imported(model: ModelProto) -> Graph:
+    """What an exporter wrote, which was not asked to optimise anything."""
+    try:
+        return onnx_frontend.load(model)
+    except ModelError as error:
+        if error.hint == DAMAGED_BY_TORCH:
+            error.hint = "torch's exporters wrote this of the module: write that part another way"
+        raise
 
 
 def _failure(module: object, failures: Sequence[Exception]) -> ModelError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,16 +98,14 @@ def onnxruntime_session(model: str | os.PathLike[str], threads: int | None = Non
         raise InputError(f"onnxruntime does not take the model: {text}", file=model) from None
 
 
-def onnxruntime_run(
-    session: Any, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
-) -> list[np.ndarray]:
+def onnxruntime_run(session: Any, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """What a session of :func:`onnxruntime_session` gives for ``feeds``.
 
     Raises:
         InputError: if onnxruntime refuses them.
     """
     try:
-        found: list[np.ndarray] = session.run(outputs, dict(feeds))
+        found: list[np.ndarray] = session.run(None, dict(feeds))
     except Exception as error:  # onnxruntime raises classes of its own, one for each status code
         text = printable((str(error).splitlines() or [""])[0], 200)
         raise InputError(

@@ -108,7 +108,7 @@ def _rivals(
 
     def elsewhere(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         given = fitted(normalised(feeds, graph.metadata) if input_u8 else feeds, session())
-        return onnxruntime_run(session(), given, graph.output_names)
+        return onnxruntime_run(session(), given)
 
     return {
         "the interpreter": lambda feeds: interpreter.run(graph, feeds),

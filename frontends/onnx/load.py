@@ -14,7 +14,7 @@ from bnnc.frontends.onnx import expansion
 from bnnc.frontends.onnx.builder import Builder
 from bnnc.frontends.onnx.call import Call, Importer
 from bnnc.frontends.onnx.inputs import input_types
-from bnnc.frontends.onnx.naming import name_nodes
+from bnnc.frontends.onnx.naming import name_nodes, told_apart
 from bnnc.frontends.onnx.nodes import Body, OnnxNode, TensorSequence
 from bnnc.frontends.onnx.ops import importer_of
 from bnnc.frontends.onnx.ops.refused import advice
@@ -189,7 +189,7 @@ def _finish(graph: Graph, builder: Builder, program: Program) -> None:
     for info in program.outputs:
         value = builder.attach(builder.value(info.name))
         outputs.append(_as_declared(graph, value, info))
-    graph.mark_outputs(outputs, [info.name for info in program.outputs])
+    graph.mark_outputs(outputs, told_apart([info.name for info in program.outputs]))
     graph.prune()
 
 

@@ -15,7 +15,7 @@ must be of. All give the same names:
   and itself: ``encoder.0.bn.conv``.
 
 Nodes of other exporters keep their own names, or take that of their first output; of two nodes of
-one name the second becomes ``name#2``.
+one name the second becomes ``name#2``, as does the second output that is the same tensor.
 """
 
 from __future__ import annotations
@@ -67,6 +67,20 @@ def name_nodes(nodes: Sequence[OnnxNode], notes: Iterable[StringStringEntryProto
     inner = {path[: match.start()] for path in modules for match in re.finditer(r"\.", path)}
     for path, members in modules.items():
         _name_module(path, members, modules, path in inner)
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names of outputs, of which several may be the same tensor: each is one's own."""
+    found: dict[str, None] = {}
+    repeats: Counter[str] = Counter()
+    reserved = set(names)
+    for name in names:
+        own = name
+        while own in found or (own != name and own in reserved):
+            repeats[name] += 1
+            own = f"{name}#{repeats[name] + 1}"
+        found[own] = None
+    return list(found)
 
 
 def module_path(proto: NodeProto) -> str | None:

@@ -21,7 +21,7 @@ class Program:
 
     Attributes:
         inputs: what the caller of the model gives.
-        outputs: what it returns.
+        outputs: what it returns; a tensor may stand twice.
         initializers: constants by name, not yet decoded.
         nodes: every node that an output depends on, producers first.
         inliner: what reads further nodes, where one turns out to stand for several.
@@ -49,9 +49,10 @@ def flatten(model: ModelProto, native: Callable[[str, str], bool]) -> Program:
     initializers = graph_tensors(graph)
     listed = [info.name for info in graph.input]
     refuse_duplicates(listed, "input of the graph")
-    refuse_duplicates([info.name for info in graph.output], "output of the graph")
     if not graph.output:
         raise ModelError("the graph has no outputs")
+    if not all(info.name for info in graph.output):
+        raise ModelError("an output of the graph has no name")
     inliner = Inliner(model, {*listed, *initializers}, native)
     outputs = [info.name for info in graph.output]
     nodes = read_masks(inliner.nodes(), set(listed).difference(initializers))

@@ -127,6 +127,13 @@ def test_an_input_or_a_constant_can_be_an_output() -> None:
     assert [value.name for value in graph.outputs] == ["x", "w", "y"]
 
 
+def test_a_tensor_that_is_returned_again_is_an_output_with_a_name_of_its_own() -> None:
+    nodes = [helper.make_node("Neg", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["y#2"])]
+    model = model_of(nodes, [info("x", shape=[3])], ["y", "y", "y#2", "x", "y", "x"])
+    graph = assert_agrees(model, {"x": normal(1, 3)})
+    assert graph.output_names == ["y", "y#3", "y#2", "x", "y#4", "x#2"]
+
+
 def test_initializers_listed_among_the_inputs_are_constants() -> None:
     node = helper.make_node("Add", ["x", "w"], ["y"])
     inputs = [*X, info("w", shape=[4])]

@@ -141,6 +141,18 @@ def test_several_inputs(exporter: str) -> None:
     assert [value.name for value in graph.inputs] == ["left", "right"]
 
 
+class Again(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = -x
+        return y, x, y
+
+
+def test_a_tensor_that_is_returned_again_is_another_output(exporter: str) -> None:
+    graph = assert_agrees(Again(), torch.randn(1, 3), exporter=exporter)
+    first, _, again = graph.output_names
+    assert again == f"{first}#2"
+
+
 class Apply(nn.Module):
     """A function as a module."""
 
@@ -351,6 +363,18 @@ def test_a_module_that_fails_is_reported_in_one_line(exporter: str) -> None:
     with pytest.raises(ModelError) as caught:
         frontend.load(Apply(fail), torch.ones(1), exporter=exporter)
     assert str(caught.value) == "torch cannot export Apply to ONNX: sizes differ"
+
+
+def test_what_no_exporter_writes_rightly_is_not_to_be_exported_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = onnx.helper.make_model(
+        onnx.helper.make_graph([], "broken", [], [onnx.ValueInfoProto(name="y")]),
+        producer_name="pytorch",
+    )
+    monkeypatch.setattr(frontend, "_EXPORTERS", {"dynamo": lambda *_: broken})
+    with pytest.raises(ModelError, match=r"output 'y'; torch's exporters wrote this"):
+        frontend.load(nn.ReLU(), torch.ones(1))
 
 
 class SignOfData(nn.Module):
