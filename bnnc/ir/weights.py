@@ -16,7 +16,7 @@ ABSOLUTE_NOISE = 3e-7
 estimator leave (sign(w) - w) + w, which is off by the rounding of w whatever alpha is."""
 
 _WIDEST_NOISE = 0.02
-"""How far, relatively, half precision may have moved a weight."""
+"""How far, relatively, a format narrower than float32 may have moved a weight."""
 
 FEWEST = 8
 """So many weights must agree on two values that are not opposite: any two do. Where channels have
@@ -69,38 +69,56 @@ def two_valued(weights: np.ndarray) -> TwoValued | None:
     A channel that is all zero has scale 0. None if some channel takes more values than two, or
     all are zero.
     """
-    rows = weights.reshape(weights.shape[0], -1)
-    scale = _scales(rows[:1])
-    if scale is not None and len(rows) > 1:
-        scale = _scales(rows)
+    scale = _scales(weights.reshape(weights.shape[0], -1), _noise)
     if scale is None:
-        return _of_halves(weights) or _uneven(weights)
+        return _of_narrow(weights) or _uneven(weights)
     if not scale.any():
         return None
     scale = np.where(np.abs(scale - 1) <= ABSOLUTE_NOISE, 1, scale).astype(np.float32)
     return TwoValued(weights >= 0, scale, np.zeros_like(scale))
 
 
-def _of_halves(weights: np.ndarray) -> TwoValued | None:
-    """Weights of one |number| in each channel, computed and stored in half precision: so much
+def _of_narrow(weights: np.ndarray) -> TwoValued | None:
+    """Weights of one |number| in each channel, computed in a format narrower than float32: so much
     coarser is their noise."""
     rows = weights.reshape(weights.shape[0], -1)
-    if not (_are_halves(rows[:1]) and _are_halves(rows)):
-        return None
-    scale = _scales(rows, _noise_of_halves)
-    if scale is None or not scale.all():
-        return None
-    return TwoValued(weights >= 0, scale.astype(np.float32), np.zeros_like(scale))
+    formats = (_noise_of_halves, _are_halves), (_widest_noise, _are_of_bfloat16)
+    for noise_of, are_narrow in formats:
+        scale = _scales(rows, noise_of)
+        if scale is not None and scale.all() and are_narrow(rows):
+            return TwoValued(weights >= 0, scale.astype(np.float32), np.zeros_like(scale))
+    return None
 
 
-def _are_halves(numbers: np.ndarray) -> bool:
+def _are_halves(rows: np.ndarray) -> bool:
     with np.errstate(over="ignore"):
-        return bool((numbers.astype(np.float16) == numbers).all() and np.isfinite(numbers).all())
+        return bool((rows.astype(np.float16) == rows).all())
 
 
-def _scales(rows: np.ndarray, noise_of: Noise | None = None) -> np.ndarray | None:
+def _are_of_bfloat16(rows: np.ndarray) -> bool:
+    """Whether rows of almost one |number| each are of bfloat16, but for a factor for each row, such
+    as a BatchNorm's that was folded into them.
+
+    Then a row lies on a grid, its largest number 128 to 256 steps from 0, or less where no number
+    needs the last bits. Rows where that differs confirm each other; those of 127 steps and less
+    could be of 8-bit integers.
+    """
+    ascending = np.sort(np.abs(rows).astype(np.float64), axis=1)
+    steps = np.diff(ascending, axis=1)
+    step = steps.min(axis=1, where=steps > 0, initial=np.inf)
+    noisy = np.isfinite(step)
+    places = ascending[noisy] / step[noisy, None]
+    last = np.round(places[:, -1:])
+    blur = last**2 * 2.0**-22  # float32's, in steps
+    on_grid = (last <= 256 * (1 + _WIDEST_NOISE)) & (np.abs(places - np.round(places)) <= blur)
+    return bool(on_grid.all() and len(np.unique(last[last > 128])) > 1)
+
+
+def _scales(rows: np.ndarray, noise_of: Noise) -> np.ndarray | None:
     """Each row's |number|, if it has but one; ``noise_of`` says how much of this magnitude may be
-    off, if that is not :func:`_noise`."""
+    off."""
+    if len(rows) > 1 and _scales(rows[:1], noise_of) is None:  # as of most layers
+        return None
     rows = np.abs(rows)
     low, high = rows.min(axis=1), rows.max(axis=1)
     if not np.isfinite(high).all():
@@ -112,7 +130,7 @@ def _scales(rows: np.ndarray, noise_of: Noise | None = None) -> np.ndarray | Non
         middle = rows.shape[1] // 2
         scale[noisy] = np.partition(rows[noisy], middle, axis=1)[:, middle]
     wide = scale.astype(np.float64)
-    noise = (noise_of or _noise)(wide)
+    noise = noise_of(wide)
     return scale if ((wide - low <= noise) & (high - wide <= noise)).all() else None
 
 
@@ -167,7 +185,11 @@ def _noise(magnitude: np.ndarray) -> np.ndarray:
 def _noise_of_halves(magnitude: np.ndarray) -> np.ndarray:
     """The same in half precision, where a straight-through estimator's sums stay below 1."""
     rounding = np.maximum(2.0**-10 * magnitude, 2.0**-11)
-    return np.asarray(np.minimum(rounding, _WIDEST_NOISE * magnitude))
+    return np.asarray(np.minimum(rounding, _widest_noise(magnitude)))
+
+
+def _widest_noise(magnitude: np.ndarray) -> np.ndarray:
+    return np.asarray(_WIDEST_NOISE * magnitude)
 
 
 def looks_binary(weights: TwoValued) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -611,6 +611,54 @@ def test_noise_of_half_precision_is_tolerated_in_weights_stored_so() -> None:
     assert two_valued(noisy * np.float32(1.1)) is None  # no halves any more
     noisy[0, 0, 0, 0] = 0.06
     assert two_valued(noisy.astype(np.float16).astype(np.float32)) is None
+
+
+def in_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    mantissa, exponent = np.frexp(numbers)
+    return np.ldexp(np.round(mantissa * 256) / 256, exponent).astype(np.float32)
+
+
+def noisy_in_bfloat16() -> tuple[np.ndarray, np.ndarray]:
+    """Scales, and what a straight-through estimator leaves of signs times these."""
+    alpha = in_bfloat16(np.linspace(0.05, 0.1, 8)).reshape(8, 1, 1, 1)
+    latent = in_bfloat16(np.random.default_rng(2).uniform(-0.2, 0.2, (8, 4, 3, 3)))
+    noisy = in_bfloat16(in_bfloat16(np.sign(latent) * alpha - latent) + latent)
+    assert (np.abs(noisy) > 1.005 * alpha).any()
+    return alpha, noisy
+
+
+def test_noise_of_bfloat16_is_tolerated_in_weights_stored_so() -> None:
+    alpha, noisy = noisy_in_bfloat16()
+    found = two_valued(noisy)
+    assert found is not None
+    np.testing.assert_array_equal(found.signs, noisy > 0)
+    np.testing.assert_allclose(found.scale, alpha.reshape(-1), rtol=0.01)
+    noisy[0, 0, 0, 0] *= 1.04
+    assert two_valued(in_bfloat16(noisy)) is None
+
+
+def test_noise_of_bfloat16_scales_with_a_folded_batch_norm() -> None:
+    alpha, noisy = noisy_in_bfloat16()
+    gamma = np.random.default_rng(3).uniform(-30, 30, (8, 1, 1, 1)).astype(np.float32)
+    found = two_valued(noisy * gamma)
+    assert found is not None
+    np.testing.assert_array_equal(found.signs, noisy * gamma > 0)
+    np.testing.assert_allclose(found.scale, np.abs(alpha * gamma).reshape(-1), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    "magnitudes",
+    [[1, 1.005], np.linspace(1, 1.006), np.linspace(1, 1.03), [125, 126, 127]],
+    ids=["two", "many", "far", "integers of 8 bits"],
+)
+def test_noise_that_is_not_of_a_narrow_format_is_not_tolerated(magnitudes: Sequence[float]) -> None:
+    """Nor where each deviation by itself could be: 0.5 % are one step of 200."""
+    rng = np.random.default_rng(4)
+    chosen = rng.integers(0, len(magnitudes), (8, 4, 3, 3))
+    chosen[::2] = np.minimum(chosen[::2], len(magnitudes) - 2)
+    weights = random_signs(8, 4, 3, 3) * np.asarray(magnitudes)[chosen]
+    weights *= rng.uniform(0.1, 1, (8, 1, 1, 1))
+    assert two_valued(weights.astype(np.float32)) is None
 
 
 @pytest.mark.parametrize("change", [1e-4, 0.5, -1])
