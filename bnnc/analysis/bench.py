@@ -73,8 +73,16 @@ def own_run(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> Calla
     return lambda: session.run(None, feeds, out=out)
 
 
-def onnxruntime_session(model: str | os.PathLike[str], threads: int | None = None) -> Any:
+def onnxruntime_session(
+    model: str | os.PathLike[str], threads: int | None = None, *, optimized: bool = True
+) -> Any:
     """The model in onnxruntime on the CPU.
+
+    Args:
+        model: an ONNX file.
+        threads: how many it may use; by default it decides.
+        optimized: whether it may rewrite the model to be faster: with integers in place of the
+            floats of a quantised one, whose roundings are not the model's.
 
     Raises:
         InputError: if onnxruntime is not installed or does not take the model.
@@ -85,6 +93,9 @@ def onnxruntime_session(model: str | os.PathLike[str], threads: int | None = Non
         raise InputError("onnxruntime is not installed", hint="pip install 'bnnc[bench]'") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if not optimized:
+        none = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = none
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -104,7 +104,7 @@ def _rivals(
     from bnnc.ir import interpreter
     from bnnc.passes.input_u8 import normalised
 
-    session = functools.cache(lambda: onnxruntime_session(model))
+    session = functools.cache(lambda: onnxruntime_session(model, optimized=False))
 
     def elsewhere(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         given = fitted(normalised(feeds, graph.metadata) if input_u8 else feeds, session())

@@ -315,6 +315,30 @@ def test_verify_compares_with_onnxruntime(bnnc, model: Path, library: Path) -> N
     assert "difference from onnxruntime" in ran.out and "left out" not in ran.out
 
 
+def test_verify_compares_with_what_a_quantised_model_says(bnnc, tmp_path: Path) -> None:
+    """To be faster, onnxruntime would multiply its integers, with roundings of its own."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 13]>
+        quantised (float[4,16] x) => (float[4,8] y) <
+            float scale = {0.02}, uint8 middle = {128}, float step = {0.01}, int8 zero = {0}
+        > {
+            xq = QuantizeLinear(x, scale, middle)
+            xd = DequantizeLinear(xq, scale, middle)
+            wd = DequantizeLinear(w, step, zero)
+            product = MatMul(xd, wd)
+            yq = QuantizeLinear(product, step, middle)
+            y = DequantizeLinear(yq, step, middle)
+        }""")
+    weights = np.random.default_rng(0).integers(-127, 127, (16, 8)).astype(np.int8)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "q.onnx")
+    assert bnnc("compile", tmp_path / "q.onnx", "-o", tmp_path / "q.so").code == 0
+    ran = bnnc("verify", tmp_path / "q.onnx", tmp_path / "q.so", "--json")
+    assert ran.code == 0 and json.loads(ran.out)["end_to_end"]["onnxruntime"] < 1e-6
+
+
 def test_verify_tells_why_onnxruntime_is_left_out(bnnc, model: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
