@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         | torch.export.ExportedProgram
     )
 
-Shapes = Mapping[str, Sequence[int]]
+Shapes = Mapping[str, Sequence["int | None"]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ def compile(
         output: the file to write.
         threads: threads of the session that is returned.
         example_inputs: for a torch module, the inputs to export it with; their shapes are fixed.
-        shapes: input shapes by name, where the model leaves them open.
+        shapes: input shapes by name, where the model leaves them open. An entry of None is left to
+            the model: as the first, it keeps an open batch open.
         target: see ``bnnc targets``.
         emit: ``so`` (shared library), ``c`` (C file and header), ``a`` (static library and
             header), ``pyext`` (importable extension module).

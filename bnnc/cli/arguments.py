@@ -9,6 +9,7 @@ from typing import Any
 from bnnc.errors import InputError
 
 SIGN_ZERO = ("positive", "negative", "strict")
+Shape = tuple[int | None, ...]
 
 
 def add_read(parser: argparse.ArgumentParser, *names: str, **options: Any) -> None:
@@ -78,7 +79,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=1x3x512x512",
-        help="shape of an input that the model leaves open",
+        help="shape of an input that the model leaves open; '?x3x512x512' for any batch",
     )
     parser.add_argument(
         "--sign-zero",
@@ -97,7 +98,7 @@ def model_options(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: if an input's shape is given twice.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, Shape] = {}
     for name, shape in args.shape:
         if name in shapes:
             raise InputError(f"--shape {name} is given twice")
@@ -133,15 +134,17 @@ def seed(text: str) -> int:
     return number
 
 
-def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """``input=1x3x512x512``."""
+def named_shape(text: str) -> tuple[str, Shape]:
+    """``input=1x3x512x512``; a size of ``?`` is left to the model."""
     name, equals, sizes = text.rpartition("=")
     try:
-        shape = tuple(int(size) for size in sizes.split("x"))
+        shape = tuple(None if size == "?" else int(size) for size in sizes.split("x"))
     except ValueError:
         shape = ()
-    if not equals or not name or not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=1x3x512x512")
+    if not equals or not name or not shape or any(size is not None and size < 1 for size in shape):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form NAME=1x3x512x512 or NAME=?x3x512x512"
+        )
     return name, shape
 
 

@@ -145,12 +145,12 @@ def _show(sizes: Sequence[object]) -> str:
 
 
 def _example(name: str, sizes: _Declared | None) -> str:
-    """An option that would do: open sizes as 512, or 1 for the batch."""
+    """An option that would do: open sizes as 512, but for the batch, which is 1 or stays open."""
+    batch, *rest = sizes or (None, 3, None, None)
+    known = [size if isinstance(size, int) and size > 0 else 512 for size in rest]
+    first = batch if isinstance(batch, int) and batch > 0 else 1
     name = printable(name, 40)
-    if sizes is None:
-        return f"for example --shape {name}=1x3x512x512"
-    filled = [
-        size if isinstance(size, int) and size > 0 else 1 if axis == 0 else 512
-        for axis, size in enumerate(sizes)
-    ]
-    return f"for example --shape {name}={dims(filled)}"
+    example = f"for example --shape {name}={dims([first, *known])}"
+    if isinstance(batch, int):
+        return example
+    return f"{example}, or '{name}={_show([None, *known])}' for any batch"

@@ -65,6 +65,21 @@ def test_compile_emits_c(bnnc, model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "tiny.h").exists() and "layer_0" in (tmp_path / "tiny.c").read_text()
 
 
+@pytest.mark.parametrize(("size", "told"), [("?", "batch"), ("1", "1")])
+def test_compile_keeps_an_open_batch_where_the_shape_leaves_it_to_the_model(
+    bnnc, model: Path, tmp_path: Path, size: str, told: str
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    changed = onnx.load(model)
+    for value, height in ((changed.graph.input[0], "h"), (changed.graph.output[0], "h - 2")):
+        for axis, symbol in ((0, "n"), (2, height), (3, height)):
+            value.type.tensor_type.shape.dim[axis].dim_param = symbol
+    onnx.save(changed, tmp_path / "open.onnx")
+    options = ("-o", tmp_path / "open.so", "--shape", f"x={size}x3x8x8")
+    ran = bnnc("compile", tmp_path / "open.onnx", *options)
+    assert ran.code == 0 and f"x f32 {told}x3x8x8" in ran.out
+
+
 def test_compile_dumps_passes(bnnc, model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "passes"
     ran = bnnc("compile", model, "-o", tmp_path / "tiny.so", "--dump-passes", folder)

@@ -54,6 +54,7 @@ def test_the_version_is_told(bnnc) -> None:
         ("compile", "x.onnx", "-o", "x.so", "--shape", "input"),
         ("compile", "x.onnx", "-o", "x.so", "--shape", "input=0x3"),
         ("compile", "x.onnx", "-o", "x.so", "--shape", "=1x3"),
+        ("compile", "x.onnx", "-o", "x.so", "--shape", "input=?x0"),
         ("run", "x.so", "--input", "x.npy"),
         ("run", "x.so", "--threads", "0"),
         ("run", "x.so", "--threads", "many"),

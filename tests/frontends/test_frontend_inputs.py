@@ -73,8 +73,13 @@ def test_open_height_and_width_need_a_shape(shape: list[Any]) -> None:
     shown = "x".join("?" if size in (None, -1) else str(size) for size in shape)
     assert str(caught.value) == (
         f"input 'picture' has open dimensions: {shown}; "
-        "fix them, for example --shape picture=1x3x512x512"
+        "fix them, for example --shape picture=1x3x512x512, or 'picture=?x3x512x512' for any batch"
     )
+
+
+def test_a_fixed_batch_is_not_offered_to_stay_open() -> None:
+    with pytest.raises(ModelError, match=r"for example --shape picture=2x3x512x8$"):
+        load(relu_of([2, 3, "h", 8]))
 
 
 def test_open_height_and_width_can_be_given() -> None:
