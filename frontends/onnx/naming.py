@@ -70,7 +70,8 @@ def name_nodes(nodes: Sequence[OnnxNode], notes: Iterable[StringStringEntryProto
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
-    """The names of outputs, of which several may be the same tensor: each is one's own."""
+    """Names of outputs, each its own: the model's name for a tensor that it returns again stands
+    more than once."""
     found: dict[str, None] = {}
     repeats: Counter[str] = Counter()
     reserved = set(names)
