@@ -19,8 +19,9 @@ from bnnc.errors import InputError, printable
 from bnnc.files import check_readable
 from bnnc.runtime import InferenceSession
 
-_PAUSE = 0.003
-"""Seconds between runs: rivals' threads go on spinning for a while after a run."""
+_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+"""Seconds between runs: one pause, longer than systems take to note what threads on other
+processors have used, and at most so many that they take this long."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,31 @@ def alternate(
     *,
     rounds: int,
     warm_up: int = 2,
-    pause: float = _PAUSE,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Timing]:
-    """Run each contestant in turn, ``rounds`` times, after ``warm_up`` turns that do not count,
-    ``pause`` seconds apart."""
+    """Run each contestant in turn, ``rounds`` times, after ``warm_up`` turns that do not count.
+    Each has the processors to itself, as far as this process goes."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-warm_up, rounds):
         progress(f"round {max(turn + 1, 0)} of {rounds}")
         for name, run in contestants.items():
-            time.sleep(pause)
+            _rest()
             start = time.perf_counter()
             run()
             if turn >= 0:
                 times[name].append(time.perf_counter() - start)
     return [Timing(name, tuple(seconds)) for name, seconds in times.items()]
+
+
+def _rest() -> None:
+    """Wait until this process rests: worker threads go on spinning when a run is over,
+    onnxruntime's for 20 to 60 ms, and would take a processor from the next one."""
+    end = time.perf_counter() + _LONGEST_PAUSE
+    spinning = True
+    while spinning and time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(_PAUSE)
+        spinning = time.process_time() - used > _PAUSE / 4
 
 
 def own_run(session: InferenceSession, feeds: Mapping[str, np.ndarray]) -> Callable[[], object]:

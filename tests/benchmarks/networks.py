@@ -21,6 +21,7 @@ import platform
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -34,9 +35,6 @@ from tests.benchmarks.rivals import BASELINE, BNNC, RIVALS
 MODELS = ("q0", "q1", "q2", "q3", "q5")
 CONTESTANTS = (*RIVALS, *BNNC)
 _FEWEST_ROUNDS = 5
-_PAUSES = {1: 0.003}
-_PAUSE = 0.03
-"""Seconds between runs: worker threads go on spinning for a while, for up to 20 ms."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,11 @@ def measure(job: Job) -> dict[str, Any]:
     from bnnc.analysis import bench
 
     runs, left_out = prepare(job)
-    pause = _PAUSES.get(job.threads, _PAUSE)
-    once = bench.alternate(runs, rounds=1, warm_up=1, pause=pause)
-    turn = sum(timing.median + pause for timing in once)
-    rounds = max(_FEWEST_ROUNDS, round(job.seconds / max(turn, 1e-3)))
-    timings = bench.alternate(runs, rounds=rounds, warm_up=1, pause=pause)
+    bench.alternate(runs, rounds=1, warm_up=0)
+    start = time.perf_counter()
+    bench.alternate(runs, rounds=1, warm_up=0)
+    rounds = max(_FEWEST_ROUNDS, round(job.seconds / (time.perf_counter() - start)))
+    timings = bench.alternate(runs, rounds=rounds, warm_up=0)
     times = {timing.name: timing.document() for timing in timings}
     if BASELINE in times:
         for said in times.values():
