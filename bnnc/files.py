@@ -24,7 +24,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         OSError: if it cannot be opened, or is none.
     """
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 - it is for the caller to close
+    file = open(path, "rb", opener=open_at_once)  # noqa: SIM115 - it is for the caller to close
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -43,8 +43,8 @@ def check_readable(path: str | os.PathLike[str]) -> None:
         raise InputError(f"cannot be read: {error.strerror}", file=path) from None
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
+def open_at_once(path: str, flags: int) -> int:
+    """An opener, as ``open`` takes one, that does not wait for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -47,7 +47,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             return picture.height, picture.width
         if picture.format == "TIFF":  # turned before or after decoding, as Pillow's version has it
             picture = _upright(picture)
-        on_its_side = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+        on_its_side = _orientation(picture) in _ON_ITS_SIDE
         return picture.size if on_its_side else (picture.height, picture.width)
 
 
@@ -102,10 +102,13 @@ def _may_be_turned(png: bytes) -> bool:
     return b"exif" in text or b"xmp\0" in text
 
 
+def _orientation(picture: Image.Image) -> int:
+    """As EXIF has it: 1 where it is not turned."""
+    return picture.getexif().get(ExifTags.Base.Orientation, 1)
+
+
 def _upright(picture: Image.Image) -> Image.Image:
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
+    return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:

@@ -21,7 +21,7 @@ ALLOWED = {
     "zoo": {"errors", "files", "pictures"},
     "toolchain": {"errors", "files"},
     "runtime": {"errors", "files"},
-    "frontends": {"errors", "ir"},
+    "frontends": {"errors", "files", "ir"},
     "passes": {"errors", "files", "ir"},
     "codegen": {"errors", "ir"},
     "analysis": {"errors", "files", "ir", "runtime"},

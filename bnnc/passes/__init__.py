@@ -96,8 +96,8 @@ def run(
     first = 1 + (len(SEMANTIC) if behind_semantic else 0)
     if dump_dir is not None:
         make_folder(dump_dir)
-    if dump_dir is not None and not behind_semantic:
-        dump(graph, dump_dir / "00_import.onnx")
+        if not behind_semantic:
+            dump(graph, dump_dir / "00_import.onnx")
     for number, transform in enumerate(passes, first):
         with np.errstate(all="ignore"):  # a model's weights may be NaN, infinite, anything
             changes = transform(graph, report)

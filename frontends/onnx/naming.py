@@ -193,8 +193,8 @@ def _name_module(
     path: str, members: Sequence[OnnxNode], modules: Container[str], has_children: bool
 ) -> None:
     """Name the nodes of one module, other than any module is called."""
-    own = [node for node in members if not _is_guest(node, path)]
-    ops = [node.op for node in own if node.op not in ("Constant", "Identity")]
+    residents = [node for node in members if not _is_guest(node, path)]
+    ops = [node.op for node in residents if node.op not in ("Constant", "Identity")]
     leaders = next((group for group in _WEIGHTED if any(op in group for op in ops)), ())
     if not leaders and len(set(ops)) == 1 and not has_children:
         leaders = (ops[0],)

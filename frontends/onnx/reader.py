@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from bnnc.errors import InputError, ModelError
+from bnnc.files import open_at_once
 
 PROTOBUF_LIMIT = 2**31 - 1
 """No protobuf message is larger; models with more weights keep them in external files."""
@@ -76,7 +77,7 @@ def read(source: str | Path | bytes | ModelProto) -> Source:
 
 def _contents(path: Path) -> bytes:
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             info = os.fstat(file.fileno())
             if not stat.S_ISREG(info.st_mode):
                 raise ModelError("is not a file", hint=_CHECK)
@@ -90,11 +91,6 @@ def _contents(path: Path) -> bytes:
         raise ModelError("there is no such file", hint=_CHECK) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ModelError(f"cannot be read ({_reason(error)})", hint=_CHECK) from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _reason(error: Exception) -> str:
