@@ -193,13 +193,18 @@ BNNC_INLINE int64_t ISA(gemm_tiles_of)(int64_t pixels) {
 }
 
 BNNC_INLINE void ISA(gemm_prefetch)(ISA(gemm_ask) *ask, const int write) {
-    for (int64_t line = 0; line < ask->lines && ask->rows > 0; line++) {
-        if (write)
-            __builtin_prefetch(ask->row + ask->at, 1);
-        else
-            __builtin_prefetch(ask->row + ask->at, 0, 2);
-        ask->at += 16;
-        if (ask->at >= ask->pixels) {
+    for (int64_t lines = ask->lines; lines > 0 && ask->rows > 0;) {
+        int64_t left = BNNC_CEIL_DIV(ask->pixels - ask->at, 16), some = BNNC_MIN(lines, left);
+        const float *from = ask->row + ask->at;
+        for (const float *stop = from + 16 * some; from < stop; from += 16) {
+            if (write)
+                __builtin_prefetch(from, 1);
+            else
+                __builtin_prefetch(from, 0, 2);
+        }
+        lines -= some;
+        ask->at += 16 * some;
+        if (some == left) {
             ask->at = 0;
             ask->row += ask->stride;
             ask->rows--;
