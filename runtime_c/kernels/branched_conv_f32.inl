@@ -71,7 +71,7 @@ static void ISA(branched_conv_f32)(const void *args, int64_t begin, int64_t end,
     ISA(branched_plan) c = ISA(plan_branched)(args);
     const ISA(winograd_plan) *p = &c.p;
     const bnnc_conv_shape *s = p->s;
-    float *inputs = scratch, *sums = inputs + 36 * p->input_position, *results = sums + 36 * p->sum_position;
+    float *inputs = scratch, *sums = inputs + 36 * p->input_position, *results = sums + 8 * p->sum_channel;
     float *zeros = results + 8 * p->block_pixels, *panel = zeros + BNNC_CEIL_DIV(s->iw, 16) * 16;
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
     int64_t blocks = 0;

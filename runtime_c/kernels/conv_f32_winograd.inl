@@ -70,11 +70,10 @@ static void ISA(winograd_channels)(const ISA(winograd_plan) *p, const ISA(winogr
     for (int64_t position = 0; position < 36; position++, w += p->s->ic * 8) {
         for (int i = 0; i < 3; i++)
             ISA(gemm_prefetch)(&asks[i], i < 2);
-        ISA(winograd_products)(p, inputs + position * p->input_position, w, channels,
-                               sums + position * p->sum_position);
+        ISA(winograd_products)(p, inputs + position * p->input_position, w, channels, sums + position * BNNC_LANES);
     }
     for (int32_t i = 0; i < channels; i++)
-        ISA(winograd_rows)(p, t, sums + i * p->lanes, bias ? bias[i] : 0, rows + i * channel_stride, stride, 4);
+        ISA(winograd_rows)(p, t, sums + i * p->sum_channel, bias ? bias[i] : 0, rows + i * channel_stride, stride, 4);
 }
 
 static int64_t ISA(conv_f32_winograd_units)(const void *args) {
@@ -88,7 +87,7 @@ static void ISA(conv_f32_winograd)(const void *args, int64_t begin, int64_t end,
     const ISA(winograd_plan) *p = &c.p;
     const bnnc_conv_shape *s = p->s;
     int64_t plane = p->oh * p->ow;
-    float *inputs = scratch, *sums = inputs + 36 * p->input_position, *rows = sums + 36 * p->sum_position;
+    float *inputs = scratch, *sums = inputs + 36 * p->input_position, *rows = sums + 8 * p->sum_channel;
     float *zeros = rows + (c.direct ? 0 : 8 * p->block_pixels);
     memset(zeros, 0, (size_t)s->iw * sizeof(float));
     for (int64_t unit = begin; unit < end; unit++) {

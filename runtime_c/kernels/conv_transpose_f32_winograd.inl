@@ -73,9 +73,10 @@ BNNC_INLINE void ISA(tconv_winograd_phase)(const ISA(tconv_winograd_plan) *c, co
         }
         for (int x = 0; x < m + 2; x++) {
             const int position = y * (m + 2) + x;
-            float *to = sums + position * p->sum_position;
+            float *to = sums + position * BNNC_LANES;
             if (y == absent_y || x == absent_x) {
-                memset(to, 0, (size_t)(8 * p->lanes) * sizeof *to);
+                for (float *zero = to; zero < to + 8 * p->sum_channel; zero += p->sum_vector)
+                    f32_store(zero, f32_set(0));
                 continue;
             }
             ISA(winograd_products)(p, inputs + position * p->input_position, from, channels, to);
@@ -83,7 +84,7 @@ BNNC_INLINE void ISA(tconv_winograd_phase)(const ISA(tconv_winograd_plan) *c, co
         }
     }
     for (int32_t i = 0; i < channels; i++)
-        ISA(winograd_rows)(p, t, sums + i * p->lanes, c->args->bias ? c->args->bias[channel + i] : 0,
+        ISA(winograd_rows)(p, t, sums + i * p->sum_channel, c->args->bias ? c->args->bias[channel + i] : 0,
                            rows + i * p->block_pixels, p->pitch * m, m);
 }
 
@@ -121,8 +122,7 @@ BNNC_INLINE void ISA(tconv_winograd_run)(const bnnc_conv_f32_args *args, int64_t
     ISA(tconv_winograd_plan) c = ISA(plan_tconv_winograd)(args, m);
     const ISA(winograd_plan) *p = &c.p;
     const bnnc_conv_shape *s = p->s;
-    float *inputs = scratch, *sums = inputs + positions * p->input_position,
-          *phases = sums + positions * p->sum_position;
+    float *inputs = scratch, *sums = inputs + positions * p->input_position, *phases = sums + 8 * p->sum_channel;
     float *zeros = phases + 2 * 8 * p->block_pixels, *expanded = zeros + BNNC_CEIL_DIV(s->iw, 16) * 16;
     const int64_t phase_weights = (int64_t)(args->expand ? 4 : (m + 1) * (m + 1)) * s->ic * 8;
     memset(zeros, 0, (size_t)s->iw * sizeof(float));

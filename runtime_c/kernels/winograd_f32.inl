@@ -54,8 +54,10 @@ typedef struct {
     int64_t pitch;            /* tiles from one row of a block to the next: whole vectors of pixels */
     int64_t row_blocks, column_blocks;
     int64_t lanes;          /* tiles of a panel, whole vectors */
-    int64_t input_position; /* floats from one position's panel, or sums, to the next */
-    int64_t sum_position;
+    int64_t input_position; /* floats from one position's panel to the next */
+    /* Sums are [channel][vector of tiles][position][lane], so that what is transformed back together stands together:
+     * floats from one vector to the next, and from one channel. */
+    int64_t sum_vector, sum_channel;
     int64_t block_pixels;
     int32_t splits, unit_channels; /* of a block's output channels */
     float low;
@@ -89,7 +91,8 @@ BNNC_INLINE void ISA(plan_winograd)(ISA(winograd_plan) *p, int whole, const int 
     p->block_pixels = p->rows * p->pitch * m * m;
     /* Not multiples of a page, so that positions do not share cache sets. */
     p->input_position = s->ic * p->lanes + 16;
-    p->sum_position = 8 * p->lanes + 16;
+    p->sum_vector = positions * BNNC_LANES;
+    p->sum_channel = p->lanes * positions;
     p->splits = 1;
     p->unit_channels = s->oc;
     if (!whole) {
@@ -377,8 +380,9 @@ BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(win
 }
 
 /* Sums over `depth` products of mr channels x nv vectors of tiles. */
-BNNC_INLINE void ISA(winograd_tile)(const float *w, const float *panel, int64_t depth, int64_t lanes, float *out,
+BNNC_INLINE void ISA(winograd_tile)(const ISA(winograd_plan) *p, const float *w, const float *panel, float *out,
                                     const int mr, const int nv) {
+    const int64_t depth = p->s->ic, lanes = p->lanes;
     vf32 sum[8][3];
     BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] =
         f32_load(panel + j * BNNC_LANES) * f32_set(w[m]);
@@ -393,42 +397,42 @@ BNNC_INLINE void ISA(winograd_tile)(const float *w, const float *panel, int64_t 
             BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
         }
     }
-    BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++)
-        f32_store(out + m * lanes + j * BNNC_LANES, sum[m][j]);
+    BNNC_UNROLL for (int m = 0; m < mr; m++, out += p->sum_channel) BNNC_UNROLL for (int j = 0; j < nv; j++)
+        f32_store(out + j * p->sum_vector, sum[m][j]);
 }
 
 /* The products of a position's panel with the weights of a block of channels, at least one. Registers:
  * 32 hold 8 x 2 sums and more, 16 hold 4 x 3. */
 static void ISA(winograd_products)(const ISA(winograd_plan) *p, const float *panel, const float *w, int32_t channels,
                                    float *sums) {
-    const int64_t depth = p->s->ic, lanes = p->lanes;
+    const int64_t vectors = p->lanes / BNNC_LANES;
     int64_t i = 0;
 #if BNNC_VEC_BYTES == 64
     if (channels > 4) {
-        for (; i + 2 * BNNC_LANES <= lanes; i += 2 * BNNC_LANES)
-            ISA(winograd_tile)(w, panel + i, depth, lanes, sums + i, 8, 2);
-        if (i < lanes)
-            ISA(winograd_tile)(w, panel + i, depth, lanes, sums + i, 8, 1);
+        for (; i + 2 <= vectors; i += 2)
+            ISA(winograd_tile)(p, w, panel + i * BNNC_LANES, sums + i * p->sum_vector, 8, 2);
+        if (i < vectors)
+            ISA(winograd_tile)(p, w, panel + i * BNNC_LANES, sums + i * p->sum_vector, 8, 1);
         return;
     }
 #endif
-    for (int m = 0; m < channels; m += 4, i = 0) {
-        for (; i + 3 * BNNC_LANES <= lanes && i + 4 * BNNC_LANES != lanes; i += 3 * BNNC_LANES)
-            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 3);
-        for (; i + 2 * BNNC_LANES <= lanes; i += 2 * BNNC_LANES)
-            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 2);
-        if (i < lanes)
-            ISA(winograd_tile)(w + m, panel + i, depth, lanes, sums + m * lanes + i, 4, 1);
+    for (int m = 0; m < channels; m += 4, sums += 4 * p->sum_channel, i = 0) {
+        for (; i + 3 <= vectors && i + 4 != vectors; i += 3)
+            ISA(winograd_tile)(p, w + m, panel + i * BNNC_LANES, sums + i * p->sum_vector, 4, 3);
+        for (; i + 2 <= vectors; i += 2)
+            ISA(winograd_tile)(p, w + m, panel + i * BNNC_LANES, sums + i * p->sum_vector, 4, 2);
+        if (i < vectors)
+            ISA(winograd_tile)(p, w + m, panel + i * BNNC_LANES, sums + i * p->sum_vector, 4, 1);
     }
 }
 
-/* Transform the sums of one channel at lanes [i, i + BNNC_LANES) back: m rows of pixels, m vectors each. */
-BNNC_INLINE void ISA(winograd_outputs)(const ISA(winograd_plan) *p, const float *sums, vf32 bias, vf32 low,
-                                       vf32 out[4][4], const int m) {
+/* Transform the sums of one channel at lanes [i, i + BNNC_LANES) back: m rows of every tile's first, second, ...
+ * pixels. */
+BNNC_INLINE void ISA(winograd_outputs)(const float *sums, vf32 bias, vf32 low, vf32 out[4][4], const int m) {
     vf32 half[6][4];
     BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
         vf32 v[6];
-        BNNC_UNROLL for (int k = 0; k < m + 2; k++) v[k] = f32_load(sums + ((m + 2) * j + k) * p->sum_position);
+        BNNC_UNROLL for (int k = 0; k < m + 2; k++) v[k] = f32_load(sums + ((m + 2) * j + k) * BNNC_LANES);
         ISA(winograd_out)(v, half[j], m);
     }
     BNNC_UNROLL for (int k = 0; k < m; k++) {
@@ -437,7 +441,26 @@ BNNC_INLINE void ISA(winograd_outputs)(const ISA(winograd_plan) *p, const float 
         ISA(winograd_out)(v, r, m);
         BNNC_UNROLL for (int j = 0; j < m; j++) out[j][k] = f32_max(low, r[j] + bias);
     }
-    BNNC_UNROLL for (int j = 0; j < m; j++) ISA(winograd_join)(out[j], m);
+}
+
+/* Store what winograd_outputs has made, m vectors of pixels a row: vector k of row j from to[k] + j * stride on. */
+BNNC_INLINE void ISA(winograd_store)(float *const *to, int64_t stride, vf32 rows[4][4], const int m) {
+    BNNC_UNROLL for (int j = 0; j < m; j++) {
+#if BNNC_VEC_BYTES == 32
+        if (m == 4) {
+            ISA(winograd_transpose)(rows[j]);
+            BNNC_UNROLL for (int i = 0; i < 4; i++) {
+                const __m256 tiles = (__m256)rows[j][i]; /* i and i + 4 */
+                const int64_t at = j * stride + i % 2 * 4;
+                _mm_storeu_ps(to[i / 2] + at, _mm256_castps256_ps128(tiles));
+                _mm_storeu_ps(to[2 + i / 2] + at, _mm256_extractf128_ps(tiles, 1));
+            }
+            continue;
+        }
+#endif
+        ISA(winograd_join)(rows[j], m);
+        BNNC_UNROLL for (int k = 0; k < m; k++) f32_store(to[k] + j * stride, rows[j][k]);
+    }
 }
 
 /* The outputs of one channel: row `y` of the block begins at out + y * stride. */
@@ -445,20 +468,32 @@ BNNC_INLINE void ISA(winograd_rows)(const ISA(winograd_plan) *p, const ISA(winog
                                     float bias, float *out, int64_t stride, const int m) {
     vf32 shift = f32_set(bias), low = f32_set(p->low);
     int64_t y = 0, x = 0;
-    for (int64_t i = 0; i < p->lanes && y < t->height; i += BNNC_LANES) {
+    for (int64_t i = 0; i < p->lanes && y < t->height; i += BNNC_LANES, sums += p->sum_vector) {
         vf32 rows[4][4];
-        ISA(winograd_outputs)(p, sums + i, shift, low, rows, m);
+        float *to[4];
+        int64_t height[4], width[4];
+        int whole = 1;
         BNNC_UNROLL for (int k = 0; k < m; k++) {
-            if (y >= t->height)
-                break;
-            int64_t count = BNNC_MIN(m, t->height - y);
-            for (int64_t j = 0; x < t->width && j < count; j++)
-                f32_store_some(out + (y + j) * stride + x, rows[j][k], t->width - x);
+            to[k] = out + y * stride + x;
+            height[k] = BNNC_MIN(m, t->height - y);
+            width[k] = t->width - x;
+            whole &= height[k] == m && width[k] >= BNNC_LANES;
             x += BNNC_LANES;
             if (x >= p->pitch * m) {
                 x = 0;
                 y += m;
             }
+        }
+        ISA(winograd_outputs)(sums, shift, low, rows, m);
+        if (whole) {
+            ISA(winograd_store)(to, stride, rows, m);
+            continue;
+        }
+        for (int j = 0; j < m; j++) {
+            ISA(winograd_join)(rows[j], m);
+            for (int k = 0; k < m; k++)
+                if (j < height[k] && width[k] > 0)
+                    f32_store_some(to[k] + j * stride, rows[j][k], width[k]);
         }
     }
 }
