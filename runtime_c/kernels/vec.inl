@@ -23,6 +23,7 @@
 #define f32_load_some ISA(f32_load_some)
 #define f32_store_some ISA(f32_store_some)
 #define f32_store_n ISA(f32_store_n)
+#define f32_first ISA(f32_first)
 #define f32_set ISA(f32_set)
 #define f32_max ISA(f32_max)
 #define f32_min ISA(f32_min)
@@ -147,7 +148,8 @@ BNNC_INLINE vf32 f32_from_i32(vi32 v) {
 /* f32_max(a, b) is a > b ? a : b, f32_min(a, b) is a < b ? a : b: b where either is NaN.
  * f32_fma(a, b, c) is a * b + c, with one rounding where the processor can.
  * f32_compare_bits: bit i is lane i of `v compare t`.
- * f32_load_n, f32_store_n: the first n lanes only, 0 <= n <= BNNC_LANES; the rest load as 0. */
+ * f32_load_n, f32_store_n: the first n lanes only, 0 <= n <= BNNC_LANES; the rest load as 0.
+ * f32_first: the first n lanes, and 0 for the rest. */
 #if BNNC_VEC_BYTES == 64
 BNNC_INLINE vf32 f32_max(vf32 a, vf32 b) {
     return (vf32)_mm512_max_ps((__m512)a, (__m512)b);
@@ -183,6 +185,9 @@ BNNC_INLINE vf32 f32_load_n(const void *p, int64_t n) {
 BNNC_INLINE void f32_store_n(void *p, vf32 v, int64_t n) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
 }
+BNNC_INLINE vf32 f32_first(vf32 v, int64_t n) {
+    return (vf32)_mm512_maskz_mov_ps((__mmask16)((1u << n) - 1u), (__m512)v);
+}
 #else
 #if BNNC_VEC_BYTES == 32
 BNNC_INLINE __m256i ISA(first_lanes)(int64_t n) {
@@ -193,6 +198,9 @@ BNNC_INLINE vf32 f32_load_n(const void *p, int64_t n) {
 }
 BNNC_INLINE void f32_store_n(void *p, vf32 v, int64_t n) {
     _mm256_maskstore_ps(p, ISA(first_lanes)(n), (__m256)v);
+}
+BNNC_INLINE vf32 f32_first(vf32 v, int64_t n) {
+    return (vf32)((__m256i)v & ISA(first_lanes)(n));
 }
 BNNC_INLINE vf32 f32_max(vf32 a, vf32 b) {
     return (vf32)_mm256_max_ps((__m256)a, (__m256)b);
@@ -241,6 +249,11 @@ BNNC_INLINE vf32 f32_load_n(const void *p, int64_t n) {
 BNNC_INLINE void f32_store_n(void *p, vf32 v, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         ((float *)p)[i] = v[i];
+}
+BNNC_INLINE vf32 f32_first(vf32 v, int64_t n) {
+    for (int64_t i = n; i < BNNC_LANES; i++)
+        v[i] = 0;
+    return v;
 }
 #if defined(__SSE2__)
 BNNC_INLINE vf32 f32_max(vf32 a, vf32 b) {

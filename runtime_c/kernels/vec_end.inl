@@ -16,6 +16,7 @@
 #undef f32_store
 #undef f32_load_n
 #undef f32_store_n
+#undef f32_first
 #undef f32_set
 #undef f32_max
 #undef f32_min

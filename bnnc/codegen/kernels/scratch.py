@@ -88,8 +88,8 @@ def depthwise(s: Shape) -> int:
 
 
 def pooled(s: Shape) -> int:
-    """Of ``pooled_depthwise_f32``: four pooled rows and one of zeros."""
-    return 5 * (4 * max(s.iw, s.stride_w * s.ow) + 3 * _VECTOR)
+    """Of ``pooled_depthwise_f32``: four pooled rows and one of zeros, and two that blurs keep."""
+    return 7 * (4 * max(s.iw, s.stride_w * s.ow) + 3 * _VECTOR)
 
 
 def winograd(s: Shape, m: int = 4, phases: int = 1, hidden: int = 0, expand: bool = False) -> int:
