@@ -76,7 +76,9 @@ BNNC_INLINE vf32 ISA(blur_wide)(const float *row, int64_t i, int64_t width, cons
     if (whole)
         return f32_max(f32_load(row + i), f32_load(row + i + 1));
     const vf32 none = f32_set(-INFINITY);
-    return f32_max(ISA(load_window)(row, i, width, none), ISA(load_window)(row, i + 1, width, none));
+    vf32 v = i + BNNC_LANES == width ? f32_load(row + i) : ISA(load_window)(row, i, width, none);
+    return f32_max(
+        v, ISA(slide_down)(v, i + BNNC_LANES < width ? ISA(load_window)(row, i + BNNC_LANES, width, none) : none));
 }
 
 /* Two more rows of inputs at columns i on, hence two more pooled rows, and the sum of three by `column`. */
