@@ -253,7 +253,7 @@ BNNC_INLINE void ISA(winograd_join)(vf32 *v, const int m) {
 #endif
 }
 
-/* The inputs of BNNC_LANES tiles, transformed along columns of pixels and then split. */
+/* The inputs of BNNC_LANES tiles, transformed along columns of pixels, which need not be split for that. */
 BNNC_INLINE void ISA(winograd_columns)(const float *const *rows, const int64_t *tiles, vf32 out[6][4], const int m) {
     BNNC_UNROLL for (int i = 0; i < m; i++) {
         vf32 d[6], r[6];
@@ -261,26 +261,40 @@ BNNC_INLINE void ISA(winograd_columns)(const float *const *rows, const int64_t *
         ISA(winograd_in)(d, r, m);
         BNNC_UNROLL for (int j = 0; j < m + 2; j++) out[j][i] = r[j];
     }
-    BNNC_UNROLL for (int j = 0; j < m + 2; j++) ISA(winograd_split)(out[j], m);
 }
 
-/* What winograd_columns has made of BNNC_LANES tiles, transformed along rows of pixels: into the positions' panels. A
- * tile's last two columns are the first ones of what lies beside it: beside[j][k] or, where tiles follow each other
- * (`slide`), those of the vector that begins there. */
-BNNC_INLINE void ISA(winograd_panels)(const ISA(winograd_plan) *p, vf32 here[6][4], vf32 beside[6][2], const int slide,
-                                      float *out, const int m) {
+/* What winograd_columns has made of BNNC_LANES tiles, split and transformed along rows of pixels: into the positions'
+ * panels. A tile's last two columns are the first ones of what lies beside it: beside[j][k] or, where tiles follow each
+ * other (`slide`), those of the vector that begins there, which these tiles' then take the place of. */
+BNNC_INLINE void ISA(winograd_panels)(vf32 here[6][4], vf32 beside[6][2], const int slide, float *out, int64_t position,
+                                      const int m) {
     BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
         vf32 d[6], r[6];
+        ISA(winograd_split)(here[j], m);
         BNNC_UNROLL for (int k = 0; k < m; k++) d[k] = here[j][k];
-        BNNC_UNROLL for (int k = 0; k < 2; k++) d[m + k] =
-            slide ? ISA(slide_down)(here[j][k], beside[j][k]) : beside[j][k];
+        BNNC_UNROLL for (int k = 0; k < 2; k++) {
+            d[m + k] = slide ? ISA(slide_down)(d[k], beside[j][k]) : beside[j][k];
+            if (slide)
+                beside[j][k] = d[k];
+        }
         ISA(winograd_in)(d, r, m);
-        BNNC_UNROLL for (int k = 0; k < m + 2; k++) f32_store(out + ((m + 2) * j + k) * p->input_position, r[k]);
+        BNNC_UNROLL for (int k = 0; k < m + 2; k++, out += position) f32_store(out, r[k]);
     }
 }
 
-BNNC_INLINE void ISA(winograd_first_columns)(vf32 of[6][4], vf32 two[6][2], const int m) {
-    BNNC_UNROLL for (int j = 0; j < m + 2; j++) BNNC_UNROLL for (int k = 0; k < 2; k++) two[j][k] = of[j][k];
+/* Both steps where tiles follow each other. Functions of their own, since in a loop addresses of all positions' panels
+ * would be kept, in memory. */
+static __attribute__((noinline)) void ISA(winograd_tiles_2)(const float *const *rows, vf32 beside[6][2], float *out,
+                                                            int64_t position) {
+    vf32 here[6][4];
+    ISA(winograd_columns)(rows, NULL, here, 2);
+    ISA(winograd_panels)(here, beside, 1, out, position, 2);
+}
+static __attribute__((noinline)) void ISA(winograd_tiles_4)(const float *const *rows, vf32 beside[6][2], float *out,
+                                                            int64_t position) {
+    vf32 here[6][4];
+    ISA(winograd_columns)(rows, NULL, here, 4);
+    ISA(winograd_panels)(here, beside, 1, out, position, 4);
 }
 
 /* Copies for winograd_columns of rows from pixel `at` on, with zeros for what lies outside their `width`. */
@@ -291,6 +305,19 @@ BNNC_INLINE void ISA(winograd_edge)(const float *const *in, int64_t at, int64_t 
             f32_store(edge[j] + i, ISA(load_window)(in[j], at + i, width, f32_set(0)));
     for (int j = 0; j < m + 2; j++)
         rows[j] = edge[j];
+}
+
+/* Of the vectors that begin at pixel `at`, what winograd_panels takes where tiles follow each other: the first tile's
+ * first two columns. */
+BNNC_INLINE void ISA(winograd_beside)(const float *const *in, int64_t at, int64_t width, vf32 beside[6][2],
+                                      const int m) {
+    vf32 d[6], r[6];
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] = ISA(load_window)(in[j], at, width, f32_set(0));
+    ISA(winograd_in)(d, r, m);
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
+        beside[j][0] = r[j];
+        beside[j][1] = ISA(slide_down)(r[j], r[j]);
+    }
 }
 
 /* Transform one channel's inputs of one row of tiles: first along columns of pixels, which need not be
@@ -306,25 +333,22 @@ BNNC_INLINE void ISA(winograd_row_inputs)(const ISA(winograd_plan) *p, const ISA
     }
     int64_t tiles = t->tx1 - t->tx0, begin = t->tx0 * m - p->pad_left;
     int64_t last = BNNC_CEIL_DIV(tiles, BNNC_LANES) * BNNC_LANES;
-    vf32 here[6][4], beside[6][2] = {{{0}}};
+    vf32 beside[6][2] = {{{0}}};
     float edge[6][4 * BNNC_LANES] __attribute__((aligned(64)));
-    for (int64_t i = last; i >= 0; i -= BNNC_LANES) {
+    if (begin + m * last < s->iw)
+        ISA(winograd_beside)(in, begin + m * last, s->iw, beside, m);
+    for (int64_t i = last - BNNC_LANES; i >= 0; i -= BNNC_LANES) {
         const float *rows[6];
         int64_t at = begin + m * i;
-        if (i == last && at >= s->iw)
-            continue;
         if (at >= 0 && at + m * BNNC_LANES <= s->iw)
             for (int j = 0; j < m + 2; j++)
                 rows[j] = in[j] + at;
         else
             ISA(winograd_edge)(in, at, s->iw, edge, rows, m);
-        ISA(winograd_columns)(rows, NULL, here, m);
-        if (i == last) {
-            ISA(winograd_first_columns)(here, beside, m);
-            continue;
-        }
-        ISA(winograd_panels)(p, here, beside, 1, out + i, m);
-        ISA(winograd_first_columns)(here, beside, m);
+        if (m == 4)
+            ISA(winograd_tiles_4)(rows, beside, out + i, p->input_position);
+        else
+            ISA(winograd_tiles_2)(rows, beside, out + i, p->input_position);
     }
 }
 
@@ -359,8 +383,11 @@ static void ISA(winograd_narrow_inputs)(const ISA(winograd_plan) *p, const ISA(w
             for (int j = 0; j < m + 2; j++)
                 rows[j] += m;
             ISA(winograd_columns)(rows, tiles, next, m);
-            ISA(winograd_first_columns)(next, beside, m);
-            ISA(winograd_panels)(p, here, beside, 0, out + i, m);
+            BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
+                ISA(winograd_split)(next[j], m);
+                BNNC_UNROLL for (int k = 0; k < 2; k++) beside[j][k] = next[j][k];
+            }
+            ISA(winograd_panels)(here, beside, 0, out + i, p->input_position, m);
         }
     }
 }
