@@ -300,9 +300,16 @@ static __attribute__((noinline)) void ISA(winograd_tiles_4)(const float *const *
 /* Copies for winograd_columns of rows from pixel `at` on, with zeros for what lies outside their `width`. */
 BNNC_INLINE void ISA(winograd_edge)(const float *const *in, int64_t at, int64_t width, float edge[6][4 * BNNC_LANES],
                                     const float **rows, const int m) {
-    for (int i = 0; i < m * BNNC_LANES; i += BNNC_LANES)
-        for (int j = 0; j < m + 2; j++)
-            f32_store(edge[j] + i, ISA(load_window)(in[j], at + i, width, f32_set(0)));
+    const vf32 zero = f32_set(0);
+    for (int i = 0; i < m * BNNC_LANES; i += BNNC_LANES, at += BNNC_LANES)
+        for (int j = 0; j < m + 2; j++) {
+            vf32 v = zero;
+            if (at == -1 && width >= BNNC_LANES) /* padding of one */
+                v = ISA(slide)(zero, f32_load(in[j]));
+            else if (at < width)
+                v = ISA(load_window)(in[j], at, width, zero);
+            f32_store(edge[j] + i, v);
+        }
     for (int j = 0; j < m + 2; j++)
         rows[j] = edge[j];
 }
@@ -312,7 +319,7 @@ BNNC_INLINE void ISA(winograd_edge)(const float *const *in, int64_t at, int64_t 
 BNNC_INLINE void ISA(winograd_beside)(const float *const *in, int64_t at, int64_t width, vf32 beside[6][2],
                                       const int m) {
     vf32 d[6], r[6];
-    BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] = ISA(load_window)(in[j], at, width, f32_set(0));
+    BNNC_UNROLL for (int j = 0; j < m + 2; j++) d[j] = (vf32){in[j][at], at + 1 < width ? in[j][at + 1] : 0};
     ISA(winograd_in)(d, r, m);
     BNNC_UNROLL for (int j = 0; j < m + 2; j++) {
         beside[j][0] = r[j];
