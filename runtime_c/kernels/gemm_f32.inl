@@ -175,18 +175,6 @@ static ISA(gemm_function) *const ISA(gemm_tiles)[3][4][GEMM_NV] = {
 #undef GEMM_LAST_ROW
 #undef GEMM_TILES
 
-/* nv vectors of pixels, all channels: in tiles of as many as there are, the last ones in tiles of 4, 2 and 1. What
- * happens between two tiles counts, since the multipliers soon rest. */
-BNNC_INLINE void ISA(gemm_run_tile)(const ISA(gemm_block) *b, int64_t pixel, int nv, float *out, int64_t out_stride) {
-    int way = b->twin ? GEMM_TWINS : b->taps ? GEMM_SCATTERED : GEMM_ROWS;
-    ISA(gemm_function) *const(*tiles)[GEMM_NV] = ISA(gemm_tiles)[way];
-    int32_t channel = 0;
-    for (int log = BNNC_VEC_BYTES == 64 || nv == 1 ? 3 : 2; channel < b->channels; log--)
-        for (int32_t step = (1 << log) >> (way == GEMM_TWINS); channel + step <= b->channels;
-             channel += step, out += step * out_stride)
-            tiles[log][nv - 1](b, channel, pixel, out, out_stride);
-}
-
 /* Calls of a register tile that gemm_run makes. */
 BNNC_INLINE int64_t ISA(gemm_tiles_of)(int64_t pixels) {
     return BNNC_CEIL_DIV(pixels, GEMM_NV * BNNC_LANES);
@@ -212,34 +200,49 @@ BNNC_INLINE void ISA(gemm_prefetch)(ISA(gemm_ask) *ask, const int write) {
     }
 }
 
-static void ISA(gemm_run)(const ISA(gemm_block) *b) {
-    const int64_t turns = b->twin ? 2 : 1, wide = turns * GEMM_NV * BNNC_LANES;
-    int64_t left;
-    for (int64_t pixel = 0; pixel < b->pixels; pixel = b->pixels - left) {
-        left = b->pixels - pixel;
-        int64_t vectors = BNNC_CEIL_DIV(left, BNNC_LANES);
-        /* 4 = 2 + 2: a tile one vector wide has too few sums to keep the multipliers busy. */
-        int nv = vectors == 4 ? 2 : (int)BNNC_MIN(vectors, GEMM_NV);
+/* `count` times nv vectors of pixels, all channels: in tiles of as many as there are, the last ones in tiles of 4, 2
+ * and 1. What happens between two tiles counts, since the multipliers soon rest. */
+static void ISA(gemm_strip)(const ISA(gemm_block) *b, int64_t pixel, int64_t count, int nv, float *out,
+                            int64_t out_stride) {
+    const int way = b->twin ? GEMM_TWINS : b->taps ? GEMM_SCATTERED : GEMM_ROWS, turns = way == GEMM_TWINS ? 2 : 1;
+    const int widest = BNNC_VEC_BYTES == 64 || nv == 1 ? 3 : 2;
+    const int32_t channels = b->channels;
+    for (; count > 0; count--, pixel += nv * BNNC_LANES, out += turns * nv * BNNC_LANES) {
+        ISA(gemm_function) *const(*tile)[GEMM_NV] = &ISA(gemm_tiles)[way][widest];
+        float *to = out;
         if (b->ask)
             ISA(gemm_prefetch)(b->ask, 0);
-        if (!b->exact || left >= nv * BNNC_LANES) {
-            ISA(gemm_run_tile)(b, pixel, nv, b->out + turns * pixel, b->out_stride);
-            left -= BNNC_MIN(left, nv * BNNC_LANES);
-            continue;
+        for (int32_t channel = 0, step = (1 << widest) / turns; channel < channels; step /= 2, tile--)
+            for (; channel + step <= channels; channel += step, to += step * out_stride)
+                (*tile)[nv - 1](b, channel, pixel, to, out_stride);
+    }
+}
+
+static void ISA(gemm_run)(const ISA(gemm_block) *b) {
+    const int64_t turns = b->twin ? 2 : 1;
+    int64_t vectors = b->exact ? b->pixels / BNNC_LANES : BNNC_CEIL_DIV(b->pixels, BNNC_LANES), pixel = 0;
+    while (vectors > 0) {
+        /* 4 = 2 + 2: a tile one vector wide has too few sums to keep the multipliers busy. */
+        int nv = vectors == 4 ? 2 : (int)BNNC_MIN(vectors, GEMM_NV);
+        int64_t count = vectors / nv - (nv == 3 && vectors > 4 && vectors % 3 == 1);
+        ISA(gemm_strip)(b, pixel, count, nv, b->out + turns * pixel, b->out_stride);
+        vectors -= count * nv;
+        pixel += count * nv * BNNC_LANES;
+    }
+    int64_t left = b->pixels - pixel;
+    if (left <= 0)
+        return;
+    float part[8 * 2 * BNNC_LANES];
+    ISA(gemm_block) rest = *b;
+    rest.bits = NULL;
+    ISA(gemm_strip)(&rest, pixel, 1, 1, part, turns * BNNC_LANES);
+    for (int32_t i = 0; i < b->channels; i++) {
+        const float *from = part + i * turns * BNNC_LANES;
+        memcpy(b->out + i * b->out_stride + turns * pixel, from, (size_t)(turns * left) * sizeof(float));
+        for (int64_t k = 0; b->bits && k < left; k++) {
+            uint8_t *byte = b->bits + i * b->bits_stride + (pixel + k) / 8;
+            *byte = (uint8_t)((k % 8 ? *byte : 0) | (from[k] >= b->least[i]) << k % 8);
         }
-        float part[8 * 2 * GEMM_NV * BNNC_LANES];
-        ISA(gemm_block) rest = *b;
-        rest.bits = NULL;
-        ISA(gemm_run_tile)(&rest, pixel, nv, part, wide);
-        for (int32_t i = 0; i < b->channels; i++) {
-            const float *from = part + i * wide;
-            memcpy(b->out + i * b->out_stride + turns * pixel, from, (size_t)(turns * left) * sizeof(float));
-            for (int64_t k = 0; b->bits && k < left; k++) {
-                uint8_t *byte = b->bits + i * b->bits_stride + (pixel + k) / 8;
-                *byte = (uint8_t)((k % 8 ? *byte : 0) | (from[k] >= b->least[i]) << k % 8);
-            }
-        }
-        left = 0;
     }
 }
 
