@@ -34,8 +34,7 @@ BNNC_INLINE ISA(tconv_winograd_plan) ISA(plan_tconv_winograd)(const bnnc_conv_f3
  * [ic][8], `stride` floats apart, at least eight more than that. Of three taps the first or the last is absent, by rows
  * and by columns, with the position of the same number. */
 static __attribute__((noinline)) void ISA(tconv_winograd_expand)(const float *taps, int64_t ic, int y, int absent_y,
-                                                                 int absent_x, float *to, int64_t stride,
-                                                                 const int m) {
+                                                                 int absent_x, float *to, int64_t stride, const int m) {
     const int64_t count = ic * 8;
     const int down = absent_y == 0, right = absent_x == 0;
     float rows[3], columns[5][3];

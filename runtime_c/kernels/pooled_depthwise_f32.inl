@@ -65,8 +65,7 @@ BNNC_INLINE int ISA(blur_column)(const float *w, float column[3]) {
     return 1;
 }
 
-/* What is kept of the rows above: of the last one the larger of two columns beside each other, and the last pooled row.
- */
+/* Kept of the rows above: of the last one the larger of two columns beside each other, and the last pooled row. */
 typedef struct {
     float *wide, *pooled;
 } ISA(blur_rows);
