@@ -413,23 +413,35 @@ BNNC_INLINE void ISA(winograd_inputs)(const ISA(winograd_plan) *p, const ISA(win
             ISA(winograd_row_inputs)(p, t, x, ty, zeros, out + c * p->lanes + (ty - t->ty0) * p->pitch, m);
 }
 
-/* Sums over `depth` products of mr channels x nv vectors of tiles. */
+/* One product for each sum of mr channels x nv vectors of tiles. */
+BNNC_INLINE void ISA(winograd_step)(const float *w, const float *panel, vf32 sum[8][3], const int mr, const int nv) {
+    vf32 x[3];
+    BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
+    BNNC_UNROLL for (int m = 0; m < mr; m++) {
+        vf32 weight = f32_set(w[m]);
+        BNNC_UNROLL for (int j = 0; j < nv; j++) f32_accumulate(&sum[m][j], x[j], weight);
+    }
+}
+
+/* All products of such a tile of sums: the first one, another where they are even, and pairs. */
 BNNC_INLINE void ISA(winograd_tile)(const ISA(winograd_plan) *p, const float *w, const float *panel, float *out,
                                     const int mr, const int nv) {
     const int64_t depth = p->s->ic, lanes = p->lanes;
     vf32 sum[8][3];
     BNNC_UNROLL for (int m = 0; m < mr; m++) BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] =
         f32_load(panel + j * BNNC_LANES) * f32_set(w[m]);
-    for (int64_t k = 1; k < depth; k++) {
-        panel += lanes;
+    const float *const stop = w + 8 * depth;
+    w += 8;
+    panel += lanes;
+    if (depth % 2 == 0) {
+        ISA(winograd_step)(w, panel, sum, mr, nv);
         w += 8;
+        panel += lanes;
+    }
+    for (; w < stop; w += 16, panel += 2 * lanes) {
         __builtin_prefetch(w + WINOGRAD_AHEAD, 0, 2);
-        vf32 x[3];
-        BNNC_UNROLL for (int j = 0; j < nv; j++) x[j] = f32_load(panel + j * BNNC_LANES);
-        BNNC_UNROLL for (int m = 0; m < mr; m++) {
-            vf32 weight = f32_set(w[m]);
-            BNNC_UNROLL for (int j = 0; j < nv; j++) sum[m][j] = f32_fma(x[j], weight, sum[m][j]);
-        }
+        ISA(winograd_step)(w, panel, sum, mr, nv);
+        ISA(winograd_step)(w + 8, panel + lanes, sum, mr, nv);
     }
     BNNC_UNROLL for (int m = 0; m < mr; m++, out += p->sum_channel) BNNC_UNROLL for (int j = 0; j < nv; j++)
         f32_store(out + j * p->sum_vector, sum[m][j]);
