@@ -224,7 +224,7 @@ static void ISA(gemm_run)(const ISA(gemm_block) *b) {
     while (vectors > 0) {
         /* 4 = 2 + 2: a tile one vector wide has too few sums to keep the multipliers busy. */
         int nv = vectors == 4 ? 2 : (int)BNNC_MIN(vectors, GEMM_NV);
-        int64_t count = vectors / nv - (nv == 3 && vectors > 4 && vectors % 3 == 1);
+        int64_t count = vectors / nv - (nv == 3 && vectors % 3 == 1);
         ISA(gemm_strip)(b, pixel, count, nv, b->out + turns * pixel, b->out_stride);
         vectors -= count * nv;
         pixel += count * nv * BNNC_LANES;

@@ -103,11 +103,10 @@ static void ISA(blur_row)(const float *x, int64_t y, int64_t height, int64_t wid
     vf32 carry = f32_set(0);
     for (int64_t i = 0; i < pixels; i += BNNC_LANES) {
         vf32 sums[2];
-        const int whole = 2 * (i + BNNC_LANES) < width;
         BNNC_UNROLL for (int k = 0; k < 2; k++) {
             int64_t at = 2 * i + k * BNNC_LANES;
-            sums[k] = whole || at + BNNC_LANES < width ? ISA(blur_sum)(row, next, at, width, &r, above, below, 1)
-                                                       : ISA(blur_sum)(row, next, at, width, &r, above, below, 0);
+            sums[k] = at + BNNC_LANES < width ? ISA(blur_sum)(row, next, at, width, &r, above, below, 1)
+                                              : ISA(blur_sum)(row, next, at, width, &r, above, below, 0);
         }
         ISA(two) two = ISA(two_of)(sums[0], sums[1]);
         vf32 odd = ISA(odd)(two);

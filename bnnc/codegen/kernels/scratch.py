@@ -104,6 +104,6 @@ def winograd(s: Shape, m: int = 4, phases: int = 1, hidden: int = 0, expand: boo
     floats = s.ic * positions
     tiles = 16 if floats > 4096 else 32 if floats > 640 else 64
     pixels = tiles * m * m
-    sums = positions * ((s.ic + 8) * tiles + 32)
+    sums = positions * ((s.ic + 8) * tiles + 16)
     weights = (m + 1) * (s.ic * 8 + 16) if expand else 0
     return 4 * (sums + 8 * phases * pixels + s.iw + 16 + hidden * (pixels + 16) + weights)
